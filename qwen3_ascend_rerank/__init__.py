@@ -1,0 +1,46 @@
+"""The reranking layer for RAG on Ascend NPUs: Qwen3-Reranker with scores that can be trusted."""
+
+from .engines import Engine, EngineInfo, PromptBatch
+from .errors import (
+    CorruptModelError,
+    EngineDeadError,
+    EngineError,
+    InvalidInputError,
+    MissingDependencyError,
+    ModelError,
+    ModelNotFoundError,
+    QueryTooLongError,
+    RerankerClosedError,
+    RerankError,
+    RerankTimeoutError,
+    UnsupportedModelError,
+)
+from .prompt import DEFAULT_INSTRUCTION
+from .reranker import DEFAULT_MODEL, Reranker
+from .results import RankedDocument, RerankResult, Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DEFAULT_INSTRUCTION",
+    "DEFAULT_MODEL",
+    "CorruptModelError",
+    "Engine",
+    "EngineDeadError",
+    "EngineError",
+    "EngineInfo",
+    "InvalidInputError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelNotFoundError",
+    "PromptBatch",
+    "QueryTooLongError",
+    "RankedDocument",
+    "RerankError",
+    "RerankResult",
+    "RerankTimeoutError",
+    "Reranker",
+    "RerankerClosedError",
+    "UnsupportedModelError",
+    "Usage",
+]

@@ -1,0 +1,159 @@
+"""Where a model's files are: a folder, the Hugging Face hub, ModelScope, or the lexical model.
+
+Set ``VLLM_USE_MODELSCOPE=True`` to fetch from ModelScope, as for vLLM itself; the hub's own
+variables (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME``, ``HF_TOKEN``) work as usual.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import lexical
+from .errors import (
+    CorruptModelError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
+
+TOKENIZER_FILE = "tokenizer.json"
+_EVERYTHING = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+_ORIGINAL = "Qwen3ForCausalLM"
+_CONVERTED = "Qwen3ForSequenceClassification"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A reranker's files, all of them in one local folder."""
+
+    name: str
+    """The model as it was asked for."""
+    folder: Path
+    """Where its files are."""
+    config: dict[str, Any]
+    """Its ``config.json``."""
+
+    @property
+    def converted(self) -> bool:
+        """Whether it is a sequence classification model with a head of one score.
+
+        An original checkpoint is a causal language model; its score is read off the rows of
+        "yes" and "no" of its output embedding.
+        """
+        return self.config["architectures"] == [_CONVERTED]
+
+
+def open_checkpoint(model: str) -> Checkpoint:
+    """Find, fetch where needed, and recognise the checkpoint of `model`.
+
+    Args:
+        model: a folder, a hub id such as ``Qwen/Qwen3-Reranker-0.6B``, or ``lexical``.
+
+    Raises:
+        ModelNotFoundError: no such folder; or no such model, or no way to reach the hub.
+        UnsupportedModelError: a model of another kind.
+        CorruptModelError: ``config.json`` is missing or damaged.
+    """
+    folder = lexical.checkpoint_folder() if model == lexical.NAME else _fetch(model, _EVERYTHING)
+    config = _read_config(folder)
+    kind, architectures = config.get("model_type"), config.get("architectures")
+    if kind != "qwen3" or architectures not in ([_ORIGINAL], [_CONVERTED]):
+        raise UnsupportedModelError(
+            f"{model} is not a Qwen3 reranker: its config.json says model_type {kind!r}, "
+            f"architectures {architectures!r}; use a Qwen3-Reranker (0.6B, 4B, 8B), original "
+            f"({_ORIGINAL}) or converted ({_CONVERTED})"
+        )
+    if architectures == [_CONVERTED] and len(config.get("id2label") or {"0": ""}) != 1:
+        raise UnsupportedModelError(
+            f"{model} has {len(config['id2label'])} labels; a converted Qwen3-Reranker has one"
+        )
+    if (folder / "1_Pooling").exists():
+        raise UnsupportedModelError(
+            f"{model} is an embedding model; use the Qwen3-Reranker of the same size"
+        )
+    return Checkpoint(model, folder, config)
+
+
+def tokenizer_file(source: str | os.PathLike[str]) -> Path:
+    """The ``tokenizer.json`` of `source`: a folder, the file itself, a hub id, or ``lexical``.
+
+    Raises:
+        ModelNotFoundError: it is nowhere to be found.
+    """
+    if source == lexical.NAME:
+        return lexical.tokenizer_file()
+    path = Path(source).expanduser()
+    file = path if path.is_file() else _fetch(str(source), [TOKENIZER_FILE]) / TOKENIZER_FILE
+    if not file.is_file():
+        raise ModelNotFoundError(
+            f"{source} has no {TOKENIZER_FILE}; name a folder or hub id that has one with "
+            "`tokenizer`, e.g. Qwen/Qwen3-Reranker-0.6B"
+        )
+    return file
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CorruptModelError(
+            f"{folder} has no config.json; it is no model folder, or its download was cut off"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CorruptModelError(f"{file} cannot be read: {error}; fetch it again") from error
+    if not isinstance(config, dict):
+        raise CorruptModelError(f"{file} holds no JSON object; fetch it again")
+    return config
+
+
+def _fetch(model: str, patterns: list[str]) -> Path:
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise ModelNotFoundError(
+            f"there is no model folder {model}; give an existing folder, a hub id such as "
+            f"Qwen/Qwen3-Reranker-0.6B, or {lexical.NAME}"
+        )
+    modelscope = os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in ("1", "true")
+    hub, other, download = (
+        ("ModelScope", "unset VLLM_USE_MODELSCOPE to use the Hugging Face hub", _from_modelscope)
+        if modelscope
+        else ("the Hugging Face hub", "set VLLM_USE_MODELSCOPE=True or HF_ENDPOINT", _from_hub)
+    )
+    try:
+        return Path(download(model, patterns))
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # each hub client has its own errors, of many kinds
+        raise ModelNotFoundError(
+            f"{model} could not be fetched from {hub}: {_first_line(error)}; check the name and "
+            f"the network, {other}, or give a local folder"
+        ) from error
+
+
+def _from_hub(model: str, patterns: list[str]) -> str:
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download(model, allow_patterns=patterns)
+
+
+def _from_modelscope(model: str, patterns: list[str]) -> str:
+    try:
+        from modelscope import snapshot_download
+    except ImportError as error:
+        raise MissingDependencyError(
+            "VLLM_USE_MODELSCOPE is set but modelscope is not installed; "
+            'pip install "qwen3-ascend-rerank[modelscope]"'
+        ) from error
+    folder: str = snapshot_download(model, allow_patterns=patterns)
+    return folder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

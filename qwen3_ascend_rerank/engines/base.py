@@ -1,0 +1,58 @@
+"""What an engine is: token ids in, log-odds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ..prompt import PromptBatch
+
+__all__ = ["Engine", "EngineInfo", "PromptBatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine runs, and where."""
+
+    model: str
+    """The model as it was asked for."""
+    engine: str
+    """The engine's name: ``torch``, ``vllm``, …"""
+    version: str
+    """Versions of what computes, e.g. ``torch 2.13.0, transformers 5.23.0``."""
+    device: str
+    """``cpu``, ``cuda:0``, ``npu:0``, …"""
+    dtype: str
+    """Precision of the model's body; the head is always float32."""
+    max_length: int
+    """Longest prompt that the engine takes, in tokens."""
+    tokenizer: str | Path
+    """Where the model's ``tokenizer.json`` is: a folder, a hub id, or the file."""
+    log_odds_exact: bool = True
+    """False where the runtime gives only probabilities."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs the model. Its coroutines are only ever awaited in one event loop, the Reranker's."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, and where. Complete only after `start()`."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model; called once, before the first `score()`."""
+        ...
+
+    async def score(self, batch: PromptBatch) -> list[float]:
+        """Log-odds of "yes" for each document of `batch`, shape (len(batch),), in its order.
+
+        Called concurrently; cancelling a call withdraws its work.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give everything back; calls that are still running end. May be called twice."""
+        ...

@@ -1,0 +1,134 @@
+"""Engines that are shared: equal settings in one process, one engine.
+
+Every user holds a lease. The engine starts when the first user needs it and is closed when the
+last lease is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+from collections.abc import Callable, Hashable
+from threading import RLock
+
+from ..errors import RerankerClosedError
+from .base import Engine
+from .loop import submit
+
+_lock = RLock()  # a finaliser may run while this thread holds it
+_shared: dict[Hashable, _SharedEngine] = {}
+
+EXIT_SECONDS = 20.0
+"""How long the interpreter waits at its exit for engines that nobody closed."""
+
+
+class _SharedEngine:
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self._make = make
+        self._engine: Engine | None = None
+        self._starting: asyncio.Task[Engine] | None = None
+        self.users = 0
+
+    async def started(self) -> Engine:
+        # The start belongs to nobody: a caller that gives up must not end it for the others.
+        if self._starting is None or _failed(self._starting):
+            self._starting = asyncio.create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> Engine:
+        self._engine = engine = self._make()
+        try:
+            await engine.start()
+        except BaseException:
+            await engine.aclose()
+            raise
+        return engine
+
+    async def close(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            with contextlib.suppress(BaseException):
+                await self._starting
+        elif self._engine is not None:
+            await self._engine.aclose()
+
+
+class EngineLease:
+    """One user's share in an engine."""
+
+    def __init__(self, key: Hashable, make: Callable[[], Engine]) -> None:
+        """Share the engine known under `key`, made by `make` if there is none yet."""
+        self._key = key
+        self._pid = os.getpid()
+        self._released = False
+        with _lock:
+            self._engine = _shared.setdefault(key, _SharedEngine(make))
+            self._engine.users += 1
+
+    @property
+    def stale(self) -> bool:
+        """Whether the process forked since: the engine stayed behind in the parent."""
+        return self._pid != os.getpid()
+
+    async def engine(self) -> Engine:
+        """The engine, started."""
+        if self._released:
+            raise RerankerClosedError("this Reranker is closed; make a new one")
+        return await self._engine.started()
+
+    def disown(self) -> None:
+        """Share a broken engine with nobody else: the next user gets a new one."""
+        with _lock:
+            if _shared.get(self._key) is self._engine:
+                del _shared[self._key]
+
+    async def release(self) -> None:
+        """Give the share back; the last one closes the engine. May be called twice."""
+        if self._give_back():
+            await self._engine.close()
+
+    def drop(self) -> None:
+        """Release without waiting: for users that are garbage collected without being closed."""
+        if not self._released and not self.stale:
+            submit(self.release())
+
+    def _give_back(self) -> bool:
+        with _lock:
+            if self._released or self.stale:
+                return False
+            self._released = True
+            self._engine.users -= 1
+            if self._engine.users:
+                return False
+            self.disown()
+            return True
+
+
+def _failed(task: asyncio.Task[Engine]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def _close_all(engines: list[_SharedEngine]) -> None:
+    await asyncio.gather(*(engine.close() for engine in engines), return_exceptions=True)
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    with _lock:
+        engines = list(_shared.values())
+        _shared.clear()
+    if engines:
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            submit(_close_all(engines)).result(EXIT_SECONDS)
+
+
+def _forget() -> None:
+    # A forked child cannot use its parent's engines.
+    global _lock, _shared
+    _lock, _shared = RLock(), {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

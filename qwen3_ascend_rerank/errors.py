@@ -1,0 +1,67 @@
+"""One exception tree: what went wrong decides the class, the message says what to do about it.
+
+```
+RerankError
+├── InvalidInputError        a query, document, option or setting that cannot be used (a ValueError)
+│   └── QueryTooLongError    query and instruction leave no room for a document
+├── ModelError               the checkpoint
+│   ├── ModelNotFoundError   no such folder, or the hub has no such model or cannot be reached
+│   ├── UnsupportedModelError  a checkpoint of another kind than Qwen3-Reranker
+│   └── CorruptModelError    files missing, damaged or incomplete
+├── MissingDependencyError   an optional package is not installed (an ImportError)
+├── EngineError              the engine failed, or answered with something that is no score
+│   └── EngineDeadError      the engine's process is gone; a new Reranker starts a new one
+├── RerankTimeoutError       the call took longer than its timeout (a TimeoutError)
+└── RerankerClosedError      the Reranker was closed before or during the call
+```
+"""
+
+from __future__ import annotations
+
+
+class RerankError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidInputError(RerankError, ValueError):
+    """An argument that cannot be used; nothing was scored."""
+
+
+class QueryTooLongError(InvalidInputError):
+    """The instruction and the query alone leave no room for a document within `max_length`."""
+
+
+class ModelError(RerankError):
+    """The checkpoint cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """The folder does not exist, or the hub does not have the model or cannot be reached."""
+
+
+class UnsupportedModelError(ModelError):
+    """The checkpoint is not a Qwen3 reranker."""
+
+
+class CorruptModelError(ModelError):
+    """The checkpoint's files are missing, damaged or incomplete."""
+
+
+class MissingDependencyError(RerankError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class EngineError(RerankError):
+    """The engine failed, or returned something that is not a score."""
+
+
+class EngineDeadError(EngineError):
+    """The engine's process is gone for good; a new Reranker starts another."""
+
+
+class RerankTimeoutError(RerankError, TimeoutError):
+    """The call took longer than its `timeout`; its work was withdrawn from the engine."""
+
+
+class RerankerClosedError(RerankError):
+    """The Reranker was closed before the call, or while it was running."""

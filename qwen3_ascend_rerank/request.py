@@ -1,0 +1,87 @@
+"""One question to a Reranker, checked before anything is loaded or computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A query and its documents, with the options of the call filled in."""
+
+    query: str
+    documents: list[str]
+    instruction: str
+    top_n: int | None
+    threshold: float | None
+    timeout: float | None
+
+
+def checked_query(query: str) -> str:
+    """A query that asks something."""
+    if not isinstance(query, str):
+        raise InvalidInputError(f"query is {_described(query)}; pass a str")
+    if not query.strip():
+        raise InvalidInputError("query is empty; pass the question that the documents should meet")
+    return query
+
+
+def checked_documents(documents: Iterable[str]) -> list[str]:
+    """A list of texts; empty texts are allowed, and score low."""
+    if isinstance(documents, (str, bytes)) or not isinstance(documents, Iterable):
+        raise InvalidInputError(f"documents is {_described(documents)}; pass a list of str")
+    documents = list(documents)
+    for index, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise InvalidInputError(f"documents[{index}] is {_described(document)}; pass a str")
+    return documents
+
+
+def checked_text(name: str, text: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(f"{name} is {_described(text)}; pass a str that is not empty")
+    return text
+
+
+def checked_count(name: str, count: int, *, least: int = 1) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        raise InvalidInputError(f"{name} is {_described(count)}; pass a whole number >= {least}")
+    return count
+
+
+def checked_top_n(top_n: int | None) -> int | None:
+    """How many documents to keep; None: all."""
+    return None if top_n is None else checked_count("top_n", top_n)
+
+
+def checked_threshold(threshold: float | None) -> float | None:
+    """A score in [0, 1]; None: keep everything."""
+    if threshold is None:
+        return None
+    if not _is_number(threshold) or not 0 <= threshold <= 1:
+        raise InvalidInputError(f"threshold is {_described(threshold)}; pass a score in [0, 1]")
+    return float(threshold)
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """Seconds above 0; None: no limit."""
+    if timeout is None:
+        return None
+    if not _is_number(timeout) or not timeout > 0:
+        raise InvalidInputError(f"timeout is {_described(timeout)}; pass seconds > 0, or None")
+    return None if math.isinf(timeout) else float(timeout)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _described(value: object) -> str:
+    text = repr(value)
+    return f"{text[:57] + '...' if len(text) > 60 else text} ({type(value).__name__})"

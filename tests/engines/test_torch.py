@@ -1,0 +1,273 @@
+"""TorchEngine: the log-odds of the official computation, and clear errors instead of wrong ones."""
+
+import asyncio
+import json
+import random
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from qwen3_ascend_rerank import (
+    DEFAULT_INSTRUCTION,
+    CorruptModelError,
+    EngineError,
+    InvalidInputError,
+    ModelNotFoundError,
+    Reranker,
+    UnsupportedModelError,
+)
+from qwen3_ascend_rerank.engines.torch import TorchEngine
+from qwen3_ascend_rerank.prompt import build_batch, load_tokenizer
+from tests.support import official
+from tests.support.models import NO, YES, write_converted, write_original
+
+QUERIES = ["What is the capital of China?", "量子计算机如何工作？", "<think> in a query"]
+WORDS = ["Beijing", "capital", "的", "量子", "force", "\n", "moon", "。", "2026", "gravity", "é"]
+
+
+@pytest.fixture(scope="module")
+def tied(qwen_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_original(tmp_path_factory.mktemp("tied"), qwen_file, tied=True)
+
+
+@pytest.fixture(scope="module")
+def untied(qwen_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_original(tmp_path_factory.mktemp("untied"), qwen_file, tied=False)
+
+
+def make_documents(count: int) -> list[str]:
+    chance = random.Random(3)
+    return [
+        "",
+        " ",
+        *(" ".join(chance.choices(WORDS, k=chance.randint(1, 120))) for _ in range(count)),
+    ]
+
+
+def engine_log_odds(folder: Path, query: str, documents: list[str], **options: Any) -> list[float]:
+    with Reranker(folder, max_length=300, engine="torch", engine_options=options) as reranker:
+        result = reranker.rerank(query, documents)
+    by_index = {document.index: document.log_odds for document in result}
+    return [by_index[index] for index in range(len(documents))]
+
+
+def official_log_odds(folder: Path, query: str, documents: list[str]) -> list[float]:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    model = AutoModelForCausalLM.from_pretrained(folder).eval().float()
+    pairs = [official.format_pair(DEFAULT_INSTRUCTION, query, text) for text in documents]
+    prompts = official.prompt_ids(tokenizer, pairs, 300)
+    return official.log_odds(model, prompts, YES, NO)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+@pytest.mark.parametrize("query", QUERIES[:2])
+def test_log_odds_are_those_of_the_official_code(
+    kind: str, query: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    documents = make_documents(8)
+    expected = official_log_odds(folder, query, documents)
+    assert max(expected) - min(expected) > 1  # else agreement would mean little
+    assert engine_log_odds(folder, query, documents) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_converted_checkpoint_scores_as_its_original(tied: Path, tmp_path: Path) -> None:
+    documents = make_documents(4)
+    expected = official_log_odds(tied, QUERIES[0], documents)
+    converted = write_converted(tmp_path / "converted", tied)
+    assert engine_log_odds(converted, QUERIES[0], documents) == pytest.approx(expected, abs=1e-4)
+
+
+def test_lexical_log_odds_are_those_of_the_official_code(lexical: Reranker) -> None:
+    from qwen3_ascend_rerank.lexical import checkpoint_folder
+
+    folder = checkpoint_folder()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = load_tokenizer(folder / "tokenizer.json")
+    documents = make_documents(12)
+    pairs = [official.format_pair(DEFAULT_INSTRUCTION, QUERIES[0], text) for text in documents]
+    expected = official.log_odds(
+        model, official.prompt_ids(tokenizer, pairs, 8192), ids.yes, ids.no
+    )
+    found = {one.index: one.log_odds for one in lexical.rerank(QUERIES[0], documents)}
+    assert [found[place] for place in range(len(documents))] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 500, 100_000])
+def test_scores_do_not_depend_on_how_documents_are_batched(tied: Path, batch_tokens: int) -> None:
+    documents = make_documents(15)
+    alone = engine_log_odds(tied, QUERIES[1], documents)
+    packed = engine_log_odds(tied, QUERIES[1], documents, batch_tokens=batch_tokens)
+    assert packed == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_runs_with_a_float32_head(tied: Path, dtype: str) -> None:
+    documents = make_documents(6)
+    exact = engine_log_odds(tied, QUERIES[0], documents)
+    rounded = engine_log_odds(tied, QUERIES[0], documents, dtype=dtype)
+    assert rounded == pytest.approx(exact, abs=0.5)
+    assert len(set(rounded)) == len(set(exact))
+
+
+def test_info_says_what_runs_where(tied: Path) -> None:
+    with Reranker(tied, max_length=300, engine="torch") as reranker:
+        info = reranker.start()
+    assert (info.engine, info.device, info.dtype) == ("torch", "cpu", "float32")
+    assert info.model == str(tied)
+    assert f"torch {torch.__version__}" in info.version
+
+
+def test_a_cancelled_call_withdraws_its_waiting_passes(tied: Path) -> None:
+    engine = TorchEngine(str(tied), max_length=300, batch_tokens=1)
+    passes = 0
+    begun = threading.Event()
+
+    def counted(prompts: list[list[int]]) -> list[float]:
+        nonlocal passes
+        passes += 1
+        begun.set()
+        return [0.0] * len(prompts)
+
+    async def run() -> None:
+        await engine.start()
+        engine._forward = counted  # type: ignore[method-assign]
+        tokenizer = load_tokenizer(tied / "tokenizer.json")
+        batch = build_batch(tokenizer, "i", "q", ["document"] * 1000, 300)
+        call = asyncio.create_task(engine.score(batch))
+        await asyncio.to_thread(begun.wait, 10)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await engine.aclose()
+        await engine.aclose()
+
+    asyncio.run(run())
+    assert passes < 1000
+
+
+def test_an_engine_that_has_not_started_has_no_info() -> None:
+    with pytest.raises(EngineError, match="not started"):
+        _ = TorchEngine("lexical").info
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def truncate_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def lose_a_weight(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), CorruptModelError, "no config.json"),
+    "config cut off": (
+        lambda f: (f / "config.json").write_text('{"model_type": "qw'),
+        CorruptModelError,
+        "config.json cannot be read",
+    ),
+    "config is a list": (
+        lambda f: (f / "config.json").write_text("[]"),
+        CorruptModelError,
+        "no JSON object",
+    ),
+    "another model": (
+        lambda f: edit_config(f, model_type="bert", architectures=["BertModel"]),
+        UnsupportedModelError,
+        "not a Qwen3 reranker: .* 'bert'",
+    ),
+    "an embedding model": (
+        lambda f: (f / "1_Pooling").mkdir(),
+        UnsupportedModelError,
+        "embedding model",
+    ),
+    "two labels": (
+        lambda f: edit_config(
+            f, architectures=["Qwen3ForSequenceClassification"], id2label={"0": "a", "1": "b"}
+        ),
+        UnsupportedModelError,
+        "2 labels",
+    ),
+    "weights cut off": (truncate_weights, CorruptModelError, "cannot be loaded"),
+    "no weights": (
+        lambda f: (f / "model.safetensors").unlink(),
+        CorruptModelError,
+        "cannot be loaded",
+    ),
+    "a weight missing": (lose_a_weight, CorruptModelError, r"lacks 1 weights, .*layers\.1\.mlp"),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        ModelNotFoundError,
+        "has no tokenizer.json",
+    ),
+    "tokenizer cut off": (
+        lambda f: (f / "tokenizer.json").write_text("{"),
+        CorruptModelError,
+        "tokenizer.json cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_refused_by_name(kind: str, tied: Path, tmp_path: Path) -> None:
+    damage, error, message = DAMAGE[kind]
+    folder = shutil.copytree(tied, tmp_path / "model")
+    damage(folder)
+    with Reranker(folder, engine="torch") as reranker, pytest.raises(error, match=message):
+        reranker.rerank("query", ["document"])
+
+
+def test_a_missing_folder_is_named() -> None:
+    with Reranker("./no/such/folder") as reranker:
+        with pytest.raises(ModelNotFoundError, match="no model folder ./no/such/folder"):
+            reranker.rerank("query", ["document"])
+
+
+def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with Reranker("nobody/no-such-model") as reranker:
+        with pytest.raises(ModelNotFoundError, match="nobody/no-such-model could not be fetched"):
+            reranker.rerank("query", ["document"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "toaster"}, "device is 'toaster'"),
+        ({"device": "cuda:7"}, "finds no such device"),
+        ({"device": "npu"}, "torch-npu"),
+        ({"dtype": "int3"}, "dtype is 'int3'; use one of float32"),
+        ({"nonsense": 1}, "takes no option nonsense; it takes attn_implementation"),
+    ],
+)
+def test_options_that_cannot_be_met_are_named(
+    tied: Path, options: dict[str, Any], message: str
+) -> None:
+    if options.get("device") == "cuda:7" and torch.cuda.device_count() > 7:
+        pytest.skip("there is such a device")
+    with Reranker(tied, engine="torch", engine_options=options) as reranker:
+        with pytest.raises(InvalidInputError, match=message):
+            reranker.start()
+
+
+def test_a_max_length_beyond_the_model_is_refused(tied: Path) -> None:
+    with Reranker(tied, engine="torch", max_length=50_000) as reranker:
+        with pytest.raises(InvalidInputError, match="at most 40960"):
+            reranker.start()
