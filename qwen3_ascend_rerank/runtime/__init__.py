@@ -1,0 +1,1 @@
+"""What this machine and its packages are, and what they need for right scores."""
