@@ -6,9 +6,9 @@ the environment as ``QWEN3_RERANK_<FIELD>``, e.g. ``QWEN3_RERANK_MODEL``; `engin
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .prompt import DEFAULT_INSTRUCTION
@@ -17,7 +17,7 @@ from .reranker import DEFAULT_MODEL, Reranker
 ENVIRONMENT_PREFIX = "QWEN3_RERANK_"
 
 
-class _Fields(BaseModel):
+class _RerankerFields(BaseModel):
     model: str = Field(DEFAULT_MODEL, description="Hub id, folder, or `lexical`.")
     engine: str = Field("auto", description="Engine name, or `auto` for the best one there is.")
     tokenizer: str | None = Field(
@@ -30,6 +30,9 @@ class _Fields(BaseModel):
         None, description="Lowest score in [0, 1] to keep; applied before top_n."
     )
     cache_size: int = Field(0, description="Pairs whose scores are remembered; 0: none.")
+    selfcheck: str = Field(
+        "auto", description="What the engine must show: auto, full, invariants, off."
+    )
     timeout: float | None = Field(
         None, description="Seconds that one call may take, loading included; None: no limit."
     )
@@ -38,12 +41,31 @@ class _Fields(BaseModel):
     )
 
 
+class _Fields(_RerankerFields):
+    on_failure: Literal["raise", "keep_order"] = Field(
+        "raise",
+        description="`raise`, or `keep_order`: go on with the documents as they came, cut to "
+        "top_n and marked, and log a warning. Wrong arguments are raised in either case.",
+    )
+
+
 class _Environment(_Fields, BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+
+RERANKER_FIELDS = tuple(_RerankerFields.model_fields)
+"""The settings that a `Reranker` itself takes."""
 
 
 class RerankSettings(_Fields):
-    """All that describes a `Reranker`; what is not given comes from the environment."""
+    """All that describes a `Reranker`, and what its user does where it fails.
+
+    What is not given comes from the environment.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -52,10 +74,10 @@ class RerankSettings(_Fields):
             return values
         return {**_Environment().model_dump(exclude_unset=True), **values}
 
-    def make_reranker(self) -> Reranker:
-        """A `Reranker` with these settings; nothing is loaded yet.
+    def make_reranker(self, **changes: Any) -> Reranker:
+        """A `Reranker` with these settings, and `changes` to them; nothing is loaded yet.
 
         Raises:
             InvalidInputError: a value that cannot be used.
         """
-        return Reranker(**{name: getattr(self, name) for name in _Fields.model_fields})
+        return Reranker(**{name: getattr(self, name) for name in RERANKER_FIELDS} | changes)

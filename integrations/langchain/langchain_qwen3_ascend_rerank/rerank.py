@@ -1,0 +1,176 @@
+"""Qwen3AscendRerank: a document compressor that reranks, and a Runnable of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from langchain_core.runnables.config import ensure_config
+from pydantic import ConfigDict
+from typing_extensions import TypedDict, Unpack, override
+
+from qwen3_ascend_rerank import InvalidInputError
+from qwen3_ascend_rerank.component import CallOptions, Outcome, RerankComponent, marked_metadata
+
+
+class RerankInput(TypedDict):
+    """What `Qwen3AscendRerank.invoke` takes."""
+
+    query: str
+    documents: Sequence[Document]
+
+
+class Qwen3AscendRerank(
+    RerankComponent,
+    RunnableSerializable[RerankInput, list[Document]],
+    BaseDocumentCompressor,
+):
+    """Puts the documents that answer the query first, with Qwen3-Reranker.
+
+    Takes flat settings, from the environment (``QWEN3_RERANK_*``) where they are not given, or a
+    ready ``reranker``. Nothing is loaded before the first call. The documents that come back are
+    copies: `id`, content and metadata as they were, P("yes") in [0, 1] as ``relevance_score``, and
+    the ``relevance_score`` or ``score`` that they came with as ``retrieval_score``.
+
+    Options of one call, in the order in which they count: keyword arguments; ``rerank_top_n``,
+    ``rerank_threshold``, ``rerank_instruction`` and ``rerank_timeout`` under ``configurable`` in
+    the config; the fields.
+
+    Example:
+        >>> from langchain_core.documents import Document
+        >>> documents = [Document("Bread needs flour."), Document("Beijing is China's capital.")]
+        >>> with Qwen3AscendRerank(model="lexical", top_n=1) as compressor:
+        ...     compressor.compress_documents(documents, "capital of China")[0].page_content
+        "Beijing is China's capital."
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    @override
+    def compress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+        **options: Unpack[CallOptions],
+    ) -> list[Document]:
+        """Rank `documents` for `query`, best first.
+
+        Args:
+            documents: what to rank; never changed.
+            query: what is asked; not empty.
+            callbacks: handlers that see the call as a run of its own.
+            **options: `top_n` (>= 1), `threshold` (in [0, 1], applied before `top_n`),
+                `instruction` and `timeout` (seconds) for this call.
+
+        Returns:
+            New documents, by falling score; with ``on_failure="keep_order"`` and a failure, the
+            first `top_n` as they came, with the error's name as ``rerank_failure``.
+
+        Raises:
+            InvalidInputError: an argument that cannot be used.
+            RerankError: scoring failed, and ``on_failure`` is ``raise``.
+        """
+        wanted = RerankInput(query=query, documents=documents)
+        return self.invoke(wanted, {"callbacks": callbacks}, **options)
+
+    @override
+    async def acompress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+        **options: Unpack[CallOptions],
+    ) -> list[Document]:
+        """`compress_documents` for asyncio; the event loop is never blocked."""
+        wanted = RerankInput(query=query, documents=documents)
+        return await self.ainvoke(wanted, {"callbacks": callbacks}, **options)
+
+    @override
+    def invoke(
+        self,
+        input: RerankInput,
+        config: RunnableConfig | None = None,
+        **options: Any,
+    ) -> list[Document]:
+        """`compress_documents` as a step of a chain: ``{"query": …, "documents": …}`` in."""
+        call = self._prepare(input, config, options)
+        output = cast("Any", self._call_with_config)(self._run, call, config)
+        return cast("list[Document]", output["documents"])
+
+    @override
+    async def ainvoke(
+        self,
+        input: RerankInput,
+        config: RunnableConfig | None = None,
+        **options: Any,
+    ) -> list[Document]:
+        """`invoke` for asyncio; the event loop is never blocked."""
+        call = self._prepare(input, config, options)
+        output = await cast("Any", self._acall_with_config)(self._arun, call, config)
+        return cast("list[Document]", output["documents"])
+
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        """Whether `dumps` and `loads` know this class."""
+        return True
+
+    def _prepare(
+        self, given: RerankInput, config: RunnableConfig | None, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What is reranked, and how: the input of the traced run."""
+        if not isinstance(given, dict) or not given.keys() >= {"query", "documents"}:
+            raise InvalidInputError(
+                f'input is of type {type(given).__name__}; pass {{"query": …, "documents": […]}}'
+            )
+        documents = list(given["documents"])
+        if wrong := [one for one in documents if not isinstance(one, Document)]:
+            raise InvalidInputError(
+                f"documents holds {len(wrong)} of type {type(wrong[0]).__name__}; pass Documents"
+            )
+        configured = ensure_config(config)["configurable"]
+        chosen = {name: configured.get(f"rerank_{name}") for name in CallOptions.__annotations__}
+        chosen.update((name, value) for name, value in options.items() if value is not None)
+        return {
+            "query": given["query"],
+            "documents": documents,
+            "model": self.model,
+            "options": self._options(**chosen),
+        }
+
+    def _run(self, call: dict[str, Any]) -> dict[str, Any]:
+        return _apply(call, self._rerank(call["query"], _texts(call), call["options"]))
+
+    async def _arun(self, call: dict[str, Any]) -> dict[str, Any]:
+        return _apply(call, await self._arerank(call["query"], _texts(call), call["options"]))
+
+
+def _texts(call: dict[str, Any]) -> list[str]:
+    return [document.page_content for document in call["documents"]]
+
+
+def _apply(call: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """The documents in their new order, and what the trace tells about them."""
+    documents = call["documents"]
+    if isinstance(outcome, Exception):
+        failure = type(outcome).__name__
+        kept = documents[: call["options"]["top_n"]]
+        return {
+            "documents": [_copy(document, rerank_failure=failure) for document in kept],
+            "failure": f"{failure}: {outcome}",
+        }
+    return {
+        "documents": [_copy(documents[one.index], relevance_score=one.score) for one in outcome],
+        "scores": outcome.scores,
+        "engine": outcome.engine,
+        "usage": asdict(outcome.usage),
+    }
+
+
+def _copy(document: Document, **marks: Any) -> Document:
+    return document.model_copy(update={"metadata": marked_metadata(document.metadata, marks)})

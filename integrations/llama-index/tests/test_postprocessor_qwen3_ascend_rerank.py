@@ -1,0 +1,363 @@
+"""Every property of a LlamaIndex reranker, each on the real Reranker around a fake engine."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import logging
+import math
+import pickle
+import threading
+import time
+
+import pytest
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.postprocessor.qwen3_ascend_rerank import Qwen3AscendRerank
+from pydantic import ValidationError
+
+from qwen3_ascend_rerank import (
+    DEFAULT_INSTRUCTION,
+    EngineError,
+    InvalidInputError,
+    Reranker,
+    RerankerClosedError,
+    RerankTimeoutError,
+)
+from qwen3_ascend_rerank.settings import RerankSettings
+
+QUERY = "what is the answer?"
+
+
+def ids(nodes: list[NodeWithScore]) -> list[str]:
+    return [node.node_id for node in nodes]
+
+
+def rank(postprocessor, nodes, query=QUERY, **options) -> list[NodeWithScore]:
+    return postprocessor.postprocess_nodes(nodes, query_str=query, **options)
+
+
+async def arank(postprocessor, nodes, query=QUERY, **options) -> list[NodeWithScore]:
+    return await postprocessor.apostprocess_nodes(nodes, query_str=query, **options)
+
+
+def test_class_hierarchy():
+    assert issubclass(Qwen3AscendRerank, BaseNodePostprocessor)
+    assert issubclass(Qwen3AscendRerank, RerankSettings)
+    assert Qwen3AscendRerank.class_name() == "Qwen3AscendRerank"
+
+
+# -- the ranking -----------------------------------------------------------------------------------
+
+
+def test_the_best_node_comes_first(postprocessor, nodes):
+    assert ids(rank(postprocessor, nodes)) == ["b", "g", "p"]
+    assert ids(asyncio.run(arank(postprocessor, nodes))) == ["b", "g", "p"]
+
+
+def test_the_score_is_the_probability_that_the_core_gives(make, engine, nodes):
+    postprocessor = make(engine, metadata_mode=MetadataMode.NONE)
+    ranked = rank(postprocessor, nodes)
+    assert [n.score for n in ranked] == pytest.approx([1 / (1 + math.exp(-x)) for x in (4, 0, -4)])
+    texts = [node.text for node in ranked]
+    assert [n.score for n in ranked] == postprocessor.reranker.score(QUERY, texts)
+
+
+def test_scores_reach_the_right_nodes_when_texts_repeat(postprocessor, engine):
+    texts = ["good", "best", "good", "poor"]
+    nodes = [NodeWithScore(node=TextNode(id_=str(i), text=t)) for i, t in enumerate(texts)]
+    assert ids(rank(postprocessor, nodes)) == ["1", "0", "2", "3"]
+    assert len(engine.pairs) == 3
+
+
+def test_no_nodes_give_no_nodes_and_load_nothing(postprocessor, engine):
+    assert rank(postprocessor, []) == []
+    assert asyncio.run(arank(postprocessor, [])) == []
+    assert engine.starts == 0
+
+
+def test_a_query_is_needed_once(postprocessor, nodes):
+    with pytest.raises(ValueError, match="no query"):
+        postprocessor.postprocess_nodes(nodes)
+    with pytest.raises(ValueError, match="no query"):
+        asyncio.run(postprocessor.apostprocess_nodes(nodes))
+    with pytest.raises(ValueError, match="both"):
+        postprocessor.postprocess_nodes(nodes, QueryBundle(QUERY), QUERY)
+    assert postprocessor.postprocess_nodes(nodes, QueryBundle(QUERY)) == rank(postprocessor, nodes)
+
+
+# -- what happens to a node ------------------------------------------------------------------------
+
+
+def test_id_metadata_relationships_embedding_and_type_survive(postprocessor, nodes):
+    nodes.append(
+        NodeWithScore(node=ImageNode(id_="i", text="a good picture", image_url="http://i"))
+    )
+    ranked = {one.node_id: one.node for one in rank(postprocessor, nodes)}
+    for given in (one.node for one in nodes):
+        node = ranked[given.node_id]
+        assert type(node) is type(given)
+        assert node.relationships == given.relationships
+        assert node.embedding == given.embedding
+        assert given.metadata.items() <= node.metadata.items()
+    assert ranked["i"].image_url == "http://i"
+
+
+def test_the_nodes_passed_in_are_not_touched(postprocessor, nodes):
+    before = copy.deepcopy(nodes)
+    ranked = rank(postprocessor, nodes)
+    rank(postprocessor, nodes, "another question")
+    assert nodes == before
+    for one, given in zip(nodes, before, strict=True):
+        assert one.score == given.score
+        assert one.node.excluded_llm_metadata_keys == given.node.excluded_llm_metadata_keys
+    assert not {id(one.node) for one in ranked} & {id(one.node) for one in nodes}
+
+
+def test_both_scores_are_in_the_metadata_and_nobody_reads_them_out(postprocessor, nodes):
+    b, g, p = rank(postprocessor, nodes)
+    assert (b.metadata["retrieval_score"], p.metadata["retrieval_score"]) == (0.1, 0.9)
+    assert "retrieval_score" not in g.metadata
+    assert b.metadata["relevance_score"] == b.score
+    for given, ranked in zip((nodes[1], nodes[2], nodes[0]), (b, g, p), strict=True):
+        for mode in (MetadataMode.EMBED, MetadataMode.LLM):
+            assert ranked.node.get_content(mode) == given.node.get_content(mode)
+
+
+def test_a_second_rerank_scores_the_same_text_and_keeps_the_retrievers_score(postprocessor, nodes):
+    once = rank(postprocessor, nodes)
+    twice = rank(postprocessor, once)
+    assert [one.score for one in twice] == [one.score for one in once]
+    assert [one.metadata.get("retrieval_score") for one in twice][::2] == [0.1, 0.9]
+    assert len(twice[0].node.excluded_llm_metadata_keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen", "hidden"),
+    [
+        (MetadataMode.EMBED, ["title", "number"], ["secret"]),
+        (MetadataMode.LLM, ["title", "secret"], ["number"]),
+        (MetadataMode.ALL, ["title", "secret", "number"], []),
+        (MetadataMode.NONE, [], ["title", "secret", "number"]),
+    ],
+)
+def test_the_metadata_that_is_scored_can_be_chosen(make, engine, mode, seen, hidden):
+    node = TextNode(
+        text="best",
+        metadata={"title": "T", "secret": "S", "number": 7},
+        excluded_embed_metadata_keys=["secret"],
+        excluded_llm_metadata_keys=["number"],
+    )
+    rank(make(engine, metadata_mode=mode), [NodeWithScore(node=node)])
+    [(_, text)] = engine.pairs
+    assert all(key in text for key in seen)
+    assert not any(key in text for key in hidden)
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_top_n_may_be_a_field_or_none_or_an_option_of_each_call(make, engine, nodes):
+    assert len(rank(make(engine), nodes)) == 3
+    postprocessor = make(engine, top_n=2)
+    assert ids(rank(postprocessor, nodes)) == ["b", "g"]
+    assert ids(rank(postprocessor, nodes, top_n=1)) == ["b"]
+    assert ids(asyncio.run(arank(postprocessor, nodes, top_n=1))) == ["b"]
+    assert len(rank(postprocessor, nodes, top_n=10)) == 3
+    assert postprocessor.top_n == 2
+
+
+def test_the_threshold_is_inclusive_and_comes_before_top_n(make, engine, nodes):
+    postprocessor = make(engine, threshold=0.5)
+    assert ids(rank(postprocessor, nodes)) == ["b", "g"]
+    assert ids(rank(postprocessor, nodes, threshold=0.51, top_n=2)) == ["b"]
+
+
+def test_the_instruction_reaches_the_prompt(make, engine, nodes):
+    rank(make(engine), nodes)
+    rank(make(engine, instruction="Find recipes"), nodes)
+    rank(make(engine), nodes, instruction="Find laws")
+    assert engine.instructions == [DEFAULT_INSTRUCTION, "Find recipes", "Find laws"]
+
+
+def test_a_timeout_can_be_set_for_one_call(postprocessor, nodes):
+    with pytest.raises(RerankTimeoutError):
+        rank(postprocessor, nodes, timeout=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_n": 0}, "top_n is 0"),
+        ({"threshold": 1.5}, "threshold is 1.5"),
+        ({"timeout": 0}, "timeout is 0"),
+        ({"instruction": " "}, "instruction is ' '"),
+    ],
+)
+def test_a_wrong_option_is_named(postprocessor, nodes, options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        rank(postprocessor, nodes, **options)
+    with pytest.raises(ValidationError, match=message):
+        Qwen3AscendRerank(**options)
+
+
+def test_an_unknown_option_is_refused(postprocessor, nodes):
+    with pytest.raises(TypeError, match="topn"):
+        rank(postprocessor, nodes, topn=1)
+    with pytest.raises(ValidationError, match="topn"):
+        Qwen3AscendRerank(topn=1)
+
+
+# -- async, threads and loops ----------------------------------------------------------------------
+
+
+def test_async_calls_run_side_by_side_without_threads(make, make_engine, nodes):
+    postprocessor = make(make_engine(seconds=0.3))
+
+    async def many() -> int:
+        await postprocessor.astart()
+        waiting = asyncio.gather(*(arank(postprocessor, nodes, f"{n}?") for n in range(100)))
+        await asyncio.sleep(0.15)
+        during = threading.active_count()
+        await waiting
+        return during
+
+    before = threading.active_count()
+    began = time.perf_counter()
+    during = asyncio.run(many())
+    assert time.perf_counter() - began < 3  # one after another: 30 seconds
+    assert during < before + 40  # those of the core's tokenizer pool, not one a call
+
+
+def test_one_object_serves_several_loops_one_after_another_and_at_once(postprocessor, nodes):
+    answers = [ids(asyncio.run(arank(postprocessor, nodes))) for _ in range(3)]
+
+    def in_a_loop_of_its_own() -> None:
+        answers.append(ids(asyncio.run(arank(postprocessor, nodes))))
+
+    threads = [threading.Thread(target=in_a_loop_of_its_own) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [["b", "g", "p"]] * 7
+
+
+# -- failure ---------------------------------------------------------------------------------------
+
+
+def test_failures_are_raised(make, make_engine, nodes):
+    postprocessor = make(make_engine(error=OSError("gone")))
+    with pytest.raises(EngineError, match="gone"):
+        rank(postprocessor, nodes)
+    with pytest.raises(EngineError, match="gone"):
+        asyncio.run(arank(postprocessor, nodes))
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_keep_order_goes_on_without_reranking(make, make_engine, nodes, caplog, way):
+    postprocessor = make(
+        make_engine(error=OSError("gone")), on_failure="keep_order", top_n=2, threshold=0.99
+    )
+    with caplog.at_level(logging.WARNING):
+        if way == "sync":
+            kept = rank(postprocessor, nodes)
+        else:
+            kept = asyncio.run(arank(postprocessor, nodes))
+    assert ids(kept) == ["p", "b"]
+    assert [one.score for one in kept] == [0.9, 0.1]
+    assert [one.metadata["rerank_failure"] for one in kept] == ["EngineError"] * 2
+    assert not any("relevance_score" in one.metadata for one in kept)
+    assert kept[0].node.get_content(MetadataMode.LLM) == nodes[0].node.get_content(MetadataMode.LLM)
+    assert "gone" in caplog.text
+    assert "rerank_failure" not in nodes[0].metadata
+
+
+def test_a_timeout_counts_as_a_failure_and_a_wrong_argument_does_not(make, make_engine, nodes):
+    postprocessor = make(make_engine(seconds=30), on_failure="keep_order", timeout=0.2)
+    assert rank(postprocessor, nodes)[0].metadata["rerank_failure"] == "RerankTimeoutError"
+    with pytest.raises(InvalidInputError, match="top_n"):
+        rank(postprocessor, nodes, top_n=0)
+    with pytest.raises(InvalidInputError, match="no query"):
+        postprocessor.postprocess_nodes(nodes)
+
+
+# -- life ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_before_the_first_call(postprocessor, engine, nodes):
+    assert engine.starts == 0
+    rank(postprocessor, nodes)
+    rank(postprocessor, nodes, "another question")
+    assert engine.starts == 1
+
+
+def test_copies_share_one_engine_and_close_one_by_one(loaded, nodes):
+    one = Qwen3AscendRerank(model="lexical", top_n=1)
+    others = [one.model_copy(update={"top_n": n}) for n in (1, 2, 3)] + [copy.deepcopy(one)]
+    one.start()
+    one.close()
+    assert [len(rank(other, nodes)) for other in others] == [1, 2, 3, 1]
+    assert len({id(other._core._lease._engine) for other in others}) == 1
+    for other in others:
+        other.close()
+    with pytest.raises(RerankerClosedError):
+        rank(others[0], nodes)
+
+
+def test_context_managers_close_it_unless_the_reranker_was_handed_in(
+    loaded, postprocessor, engine, nodes
+):
+    with postprocessor:
+        rank(postprocessor, nodes)
+    assert not engine.closed
+
+    async def in_a_loop() -> None:
+        async with Qwen3AscendRerank(model="lexical") as own:
+            assert await arank(own, nodes)
+        with pytest.raises(RerankerClosedError):
+            await arank(own, nodes)
+
+    asyncio.run(in_a_loop())
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("QWEN3_RERANK_MODEL", "lexical")
+    monkeypatch.setenv("QWEN3_RERANK_TOP_N", "3")
+    monkeypatch.setenv("QWEN3_RERANK_ON_FAILURE", "keep_order")
+    postprocessor = Qwen3AscendRerank(top_n=5)
+    assert (postprocessor.model, postprocessor.top_n) == ("lexical", 5)
+    assert postprocessor.on_failure == "keep_order"
+
+
+def test_a_reranker_that_was_handed_in_speaks_for_itself(monkeypatch, engine):
+    monkeypatch.setenv("QWEN3_RERANK_TOP_N", "9")
+    reranker = Reranker(engine, top_n=3)
+    assert Qwen3AscendRerank(reranker=reranker).top_n == 3
+    with pytest.raises(ValidationError, match="model given beside reranker"):
+        Qwen3AscendRerank(reranker=reranker, model="lexical")
+
+
+def test_it_goes_through_dicts_json_and_pickle(callbacks):
+    postprocessor = Qwen3AscendRerank(
+        model="lexical",
+        top_n=2,
+        metadata_mode=MetadataMode.LLM,
+        on_failure="keep_order",
+        callback_manager=callbacks,
+    )
+    assert Qwen3AscendRerank.from_dict(postprocessor.to_dict()) == postprocessor
+    assert Qwen3AscendRerank.from_json(postprocessor.to_json()) == postprocessor
+    assert pickle.loads(pickle.dumps(postprocessor)) == postprocessor
+    assert json.loads(postprocessor.to_json())["class_name"] == "Qwen3AscendRerank"
+    assert postprocessor.callback_manager is callbacks
+
+
+def test_it_describes_its_settings_in_a_schema():
+    schema = Qwen3AscendRerank.model_json_schema()
+    assert {"model", "top_n", "on_failure", "metadata_mode"} <= schema["properties"].keys()
+    assert "reranker" not in schema["properties"]

@@ -1,0 +1,206 @@
+"""What a framework's component has around its Reranker: settings, a life, and a way to fail.
+
+No framework is known here. A component prepares texts, calls `_rerank` or `_arerank`, and applies
+the outcome to its own kind of document.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from pydantic import Field, InstanceOf, PrivateAttr, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import Self, TypedDict
+
+from .engines import EngineInfo
+from .errors import InvalidInputError, QueryTooLongError
+from .reranker import Reranker
+from .results import RerankResult
+from .settings import RERANKER_FIELDS, RerankSettings
+
+logger = logging.getLogger("qwen3_ascend_rerank")
+
+Outcome: TypeAlias = RerankResult | Exception
+"""A ranking, or the failure in spite of which the answer goes on."""
+
+RELEVANCE_SCORE = "relevance_score"
+"""Metadata key of P("yes"), the score of this rerank."""
+RETRIEVAL_SCORE = "retrieval_score"
+"""Metadata key of the score that the document came with."""
+RERANK_FAILURE = "rerank_failure"
+"""Metadata key that marks a document whose order was kept: the name of the error."""
+
+
+def marked_metadata(
+    metadata: Mapping[str, Any], marks: Mapping[str, Any], earlier: float | None = None
+) -> dict[str, Any]:
+    """`metadata` with `marks` instead of an earlier rerank's, and the retriever's score kept.
+
+    That score is `retrieval_score` if there is one, else `earlier`, else what the metadata have as
+    ``relevance_score`` or ``score``.
+    """
+    kept = {k: v for k, v in metadata.items() if k not in (RELEVANCE_SCORE, RERANK_FAILURE)}
+    if earlier is None:
+        earlier = metadata.get(RELEVANCE_SCORE, metadata.get("score"))
+    if earlier is not None:
+        kept.setdefault(RETRIEVAL_SCORE, earlier)
+    return {**kept, **marks}
+
+
+class CallOptions(TypedDict, total=False):
+    """What one call may set differently; None: as the component has it."""
+
+    top_n: int | None
+    threshold: float | None
+    instruction: str | None
+    timeout: float | None
+
+
+class RerankComponent(RerankSettings):
+    """The settings, and the Reranker made from them when it is first needed, or handed in.
+
+    Copies have a Reranker of their own on the same engine. A pickle holds the settings only.
+    """
+
+    reranker: SkipJsonSchema[InstanceOf[Reranker] | None] = Field(
+        None,
+        exclude=True,
+        repr=False,
+        description="A ready Reranker, instead of the settings that would make one; whoever made "
+        "it closes it.",
+    )
+    _own: Reranker | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_reranker(cls, values: Any) -> Any:
+        """A Reranker that is handed in says what is not given, rather than the environment."""
+        reranker = values.get("reranker") if isinstance(values, dict) else None
+        if not isinstance(reranker, Reranker):
+            return values
+        its = {name: getattr(reranker, name) for name in RERANKER_FIELDS}
+        if not isinstance(its["model"], str):
+            its["model"] = type(its["model"]).__name__
+        fixed = its.keys() - CallOptions.__annotations__.keys()
+        if other := sorted(name for name in fixed if values.get(name, its[name]) != its[name]):
+            raise InvalidInputError(
+                f"{', '.join(other)} given beside reranker, which has its own; leave one out"
+            )
+        return {**its, **values}
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse wrong settings now rather than at the first call."""
+        super().model_post_init(context)
+        _ = self._core
+
+    def start(self) -> EngineInfo:
+        """Load the model now instead of at the first call, and say what runs where."""
+        return self._core.start()
+
+    async def astart(self) -> EngineInfo:
+        """`start` for asyncio."""
+        return await self._core.astart()
+
+    def close(self) -> None:
+        """End calls in flight and give the engine back; a `reranker` handed in stays open."""
+        if self.reranker is None:
+            self._core.close()
+
+    async def aclose(self) -> None:
+        """`close` for asyncio."""
+        if self.reranker is None:
+            await self._core.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __copy__(self) -> Self:
+        return super().__copy__()._disowned()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return super().__deepcopy__(memo)._disowned()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Excluded fields, secrets among them, stay behind; the environment fills them again.
+        return partial(type(self), **self._state()), ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._state() == other._state()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _state(self) -> dict[str, Any]:
+        """What makes two components equal: the settings that are no secret, and the Reranker."""
+        fields = type(self).model_fields.items()
+        kept = {name: getattr(self, name) for name, field in fields if not field.exclude}
+        return {**kept, "reranker": self.reranker}
+
+    def _disowned(self) -> Self:
+        self._own = None
+        return self
+
+    @property
+    def _core(self) -> Reranker:
+        if self.reranker is not None:
+            return self.reranker
+        if self._own is None:
+            # The fields decide, call by call, so that they may be assigned anew, None included.
+            self._own = self.make_reranker(top_n=None, threshold=None, timeout=None)
+        return self._own
+
+    def _options(
+        self,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        instruction: str | None = None,
+        timeout: float | None = None,
+    ) -> CallOptions:
+        """The options of one call: those given, and for the rest the component's."""
+        return CallOptions(
+            top_n=self.top_n if top_n is None else top_n,
+            threshold=self.threshold if threshold is None else threshold,
+            instruction=self.instruction if instruction is None else instruction,
+            timeout=self.timeout if timeout is None else timeout,
+        )
+
+    def _rerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
+        try:
+            return self._core.rerank(query, texts, **options)
+        except Exception as error:  # noqa: BLE001 - whatever failed, `keep_order` promises an answer
+            return self._excused(error)
+
+    async def _arerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
+        try:
+            return await self._core.arerank(query, texts, **options)
+        except Exception as error:  # noqa: BLE001
+            return self._excused(error)
+
+    def _excused(self, error: Exception) -> Exception:
+        misused = isinstance(error, InvalidInputError) and not isinstance(error, QueryTooLongError)
+        if misused or self.on_failure == "raise":
+            raise error
+        logger.warning("reranking failed, order kept: %s: %s", type(error).__name__, error)
+        return error
