@@ -1,0 +1,89 @@
+"""The program around the commands: its options, and how it ends when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import RerankError
+from .demo import demo
+from .rank import rank
+from .screen import print_error
+
+INTERRUPTED = 130
+"""Exit status of a program that Ctrl-C ended, as shells have it."""
+
+
+class Program(TyperGroup):
+    """Ends every command the way a user expects: one line that says why, and no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # so that a reader who has gone shows here and not at exit
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _forget_output()
+            raise typer.Exit(1) from None
+        except RerankError as error:
+            print_error(str(error))
+            raise typer.Exit(1) from None
+        except ValidationError as error:
+            print_error("; ".join(_described(error)))
+            raise typer.Exit(1) from None
+        return result
+
+
+def _forget_output() -> None:
+    """Let what is still to be written go nowhere, since nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _described(error: ValidationError) -> list[str]:
+    described = []
+    for one in error.errors():
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, ValidationError):
+            described += _described(cause)
+        else:
+            name = ".".join(map(str, one["loc"]))
+            described.append(f"{name}: {one['msg']}" if name else one["msg"])
+    return described
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qwen3-rerank {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Say which version this is."
+        ),
+    ] = False,
+) -> None:
+    """Rerank passages with Qwen3-Reranker, on Ascend NPUs, GPUs or a CPU."""
+
+
+app = typer.Typer(
+    cls=Program,
+    callback=_program,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(rank)
+app.command()(demo)

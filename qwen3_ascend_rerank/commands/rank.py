@@ -1,0 +1,162 @@
+"""`qwen3-rerank rank`: one query and its passages, or a file of requests."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from ..settings import ENVIRONMENT_PREFIX, RerankSettings
+from .inputs import STANDARD_INPUT, InputFormat, Passage, read_passages
+from .report import as_dict, print_json, print_table
+from .requests import rank_requests
+from .screen import described_model, print_error, waiting
+
+SETTINGS = f"Settings, also from the environment as {ENVIRONMENT_PREFIX}<NAME>"
+
+
+class OutputFormat(str, Enum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+
+
+def _setting(name: str) -> Any:
+    """The option for a field of `RerankSettings`, with the environment behind it."""
+    description = RerankSettings.model_fields[name].description or ""
+    return typer.Option(
+        help=description.replace("None:", "not given:"),
+        envvar=ENVIRONMENT_PREFIX + name.upper(),
+        show_envvar=False,
+        rich_help_panel=SETTINGS,
+    )
+
+
+def _default(name: str) -> Any:
+    return RerankSettings.model_fields[name].get_default()
+
+
+def rank(
+    query: Annotated[str | None, typer.Argument(help="What is asked.", show_default=False)] = None,
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(help="Passages; - reads them from standard input.", show_default=False),
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Passages, one a line; in .jsonl a string, or an object with a text and "
+            "anything else. Can be given again.",
+        ),
+    ] = None,
+    requests: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Requests, one a line: {query, documents} and, where wanted, id, top_n, "
+            "threshold, instruction. A line of JSON comes out for each, in order.",
+        ),
+    ] = None,
+    output_format: Annotated[
+        OutputFormat | None,
+        typer.Option("--format", help="How to print: table if not given; requests always jsonl."),
+    ] = None,
+    input_format: Annotated[
+        InputFormat, typer.Option(help="How passages are written; auto goes by the file's name.")
+    ] = InputFormat.auto,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Print a bad request's error in its place, and go on."),
+    ] = False,
+    model: Annotated[str, _setting("model")] = _default("model"),
+    engine: Annotated[str, _setting("engine")] = _default("engine"),
+    tokenizer: Annotated[str | None, _setting("tokenizer")] = _default("tokenizer"),
+    instruction: Annotated[str, _setting("instruction")] = _default("instruction"),
+    max_length: Annotated[int, _setting("max_length")] = _default("max_length"),
+    top_n: Annotated[int | None, _setting("top_n")] = _default("top_n"),
+    threshold: Annotated[float | None, _setting("threshold")] = _default("threshold"),
+    timeout: Annotated[float | None, _setting("timeout")] = _default("timeout"),
+    engine_options: Annotated[str, _setting("engine_options")] = "{}",
+) -> None:
+    """Rank passages for a query, best first.
+
+    [dim]qwen3-rerank rank "capital of China" "Bread needs flour." "Beijing is it."[/]
+
+    [dim]qwen3-rerank rank "capital of China" --file passages.txt --top-n 5[/]
+
+    [dim]qwen3-rerank rank --requests requests.jsonl > results.jsonl[/]
+    """
+    settings = RerankSettings(
+        model=model,
+        engine=engine,
+        tokenizer=tokenizer,
+        instruction=instruction,
+        max_length=max_length,
+        top_n=top_n,
+        threshold=threshold,
+        timeout=timeout,
+        engine_options=_json_object("--engine-options", engine_options),
+    )
+    if requests is not None:
+        if query is not None or documents or file:
+            raise typer.BadParameter("--requests brings its own queries and documents")
+        if output_format not in (None, OutputFormat.jsonl):
+            raise typer.BadParameter("--requests prints JSON lines; leave --format out")
+        _rank_requests(settings, requests, keep_going)
+    else:
+        if query is None:
+            raise typer.BadParameter("give a QUERY, or --requests PATH")
+        passages = _passages(documents or [], file or [], input_format)
+        _rank_once(settings, query, passages, output_format or OutputFormat.table)
+
+
+def _json_object(name: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{name} is {text!r}; give a JSON object")
+    return value
+
+
+def _passages(documents: list[str], files: list[str], form: InputFormat) -> list[Passage]:
+    if not documents and not files:
+        raise typer.BadParameter("give passages: as arguments, by --file, or - to read them")
+    if [*documents, *files].count(STANDARD_INPUT) > 1:
+        raise typer.BadParameter("standard input (-) can be read only once")
+    passages: list[Passage] = []
+    for document in documents:
+        given = document != STANDARD_INPUT
+        passages += [Passage(document)] if given else read_passages(document, form)
+    for path in files:
+        passages += read_passages(path, form)
+    return passages
+
+
+def _rank_once(
+    settings: RerankSettings, query: str, passages: list[Passage], form: OutputFormat
+) -> None:
+    what = f"{described_model(settings.model)} · {len(passages)} passages"
+    with settings.make_reranker() as reranker, waiting(what):
+        result = reranker.rerank(query, [passage.text for passage in passages])
+    if form is OutputFormat.table:
+        print_table(result, len(passages))
+    elif form is OutputFormat.json:
+        print_json(as_dict(result, passages), indent=2)
+    else:
+        for place, document in enumerate(as_dict(result, passages)["documents"], 1):
+            print_json({"rank": place, **document})
+
+
+def _rank_requests(settings: RerankSettings, source: str, keep_going: bool) -> None:
+    with settings.make_reranker() as reranker:
+        failed = rank_requests(reranker, source, keep_going=keep_going)
+    if failed:
+        print_error(f"{failed} requests failed; their lines say why")
+        raise typer.Exit(1)

@@ -1,0 +1,61 @@
+"""Results as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ..results import RankedDocument, RerankResult
+from .inputs import Passage
+from .screen import described_model, one_line, output, score_line
+
+
+def as_dict(result: RerankResult, passages: Sequence[Passage]) -> dict[str, Any]:
+    """`RerankResult.to_dict()`, each document with what came with it as `extra`."""
+    documents = [_with_extra(document, passages[document.index]) for document in result]
+    return {**result.to_dict(), "documents": documents}
+
+
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Print `value` at once, for whoever reads along."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(result: RerankResult, given: int) -> None:
+    """Print the ranking for a person to read; `given` is how many passages there were."""
+    console = output()
+    console.print(one_line(result.query, "bold"))
+    if result:
+        console.print(_table(result))
+    console.print(_summary(result, given), style="dim")
+
+
+def _table(result: RerankResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("#", "score", "was"):
+        table.add_column(name, justify="right", no_wrap=True)  # the text gives way, not these
+    table.add_column("text")
+    for rank, document in enumerate(result, 1):
+        place = Text(str(document.index + 1), "dim")
+        table.add_row(str(rank), score_line(document.score), place, one_line(document.text))
+    return table
+
+
+def _summary(result: RerankResult, given: int) -> str:
+    usage = result.usage
+    parts = [f"{len(result)} of {given} passages", described_model(result.model)]
+    if usage.documents_truncated:
+        parts.append(f"{usage.documents_truncated} cut to fit")
+    return " · ".join([*parts, f"{usage.seconds:.2f} s"])
+
+
+def _with_extra(document: RankedDocument, passage: Passage) -> dict[str, Any]:
+    extra = {} if passage.extra is None else {"extra": passage.extra}
+    return {**asdict(document), **extra}
