@@ -13,6 +13,7 @@ from .errors import (
     RerankerClosedError,
     RerankError,
     RerankTimeoutError,
+    SelfcheckError,
     UnsupportedModelError,
 )
 from .prompt import DEFAULT_INSTRUCTION
@@ -41,6 +42,7 @@ __all__ = [
     "RerankTimeoutError",
     "Reranker",
     "RerankerClosedError",
+    "SelfcheckError",
     "UnsupportedModelError",
     "Usage",
 ]

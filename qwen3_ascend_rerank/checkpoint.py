@@ -44,7 +44,7 @@ class Checkpoint:
         An original checkpoint is a causal language model; its score is read off the rows of
         "yes" and "no" of its output embedding.
         """
-        return self.config["architectures"] == [_CONVERTED]
+        return bool(self.config["architectures"] == [_CONVERTED])
 
 
 def open_checkpoint(model: str) -> Checkpoint:

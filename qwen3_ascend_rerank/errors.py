@@ -10,7 +10,8 @@ RerankError
 │   └── CorruptModelError    files missing, damaged or incomplete
 ├── MissingDependencyError   an optional package is not installed (an ImportError)
 ├── EngineError              the engine failed, or answered with something that is no score
-│   └── EngineDeadError      the engine's process is gone; a new Reranker starts a new one
+│   ├── EngineDeadError      the engine's process is gone; a new Reranker starts a new one
+│   └── SelfcheckError       the engine runs, and computes wrong scores
 ├── RerankTimeoutError       the call took longer than its timeout (a TimeoutError)
 └── RerankerClosedError      the Reranker was closed before or during the call
 ```
@@ -57,6 +58,10 @@ class EngineError(RerankError):
 
 class EngineDeadError(EngineError):
     """The engine's process is gone for good; a new Reranker starts another."""
+
+
+class SelfcheckError(EngineError):
+    """The engine runs, but did not give the answers that it must give; do not trust its scores."""
 
 
 class RerankTimeoutError(RerankError, TimeoutError):

@@ -101,15 +101,16 @@ class QwenTokenizer:
             raise CorruptModelError(
                 f"{source} cannot be read as a tokenizer: {error}; fetch it again"
             ) from error
+        words = {word: self._plain.token_to_id(word) for word in ("yes", "no")}
         missing = [token for token in CONTROL_TOKENS if token not in added]
-        missing += [word for word in ("yes", "no") if self._plain.token_to_id(word) is None]
+        missing += [word for word, place in words.items() if place is None]
         if missing:
             raise UnsupportedModelError(
                 f"{source} is not a Qwen3 tokenizer: it has no token {', '.join(missing)}; "
                 "point `tokenizer` at a Qwen3-Reranker"
             )
-        self.yes: int = self._plain.token_to_id("yes")
-        self.no: int = self._plain.token_to_id("no")
+        self.yes = int(words["yes"] or 0)
+        self.no = int(words["no"] or 0)
         self.head = self._encode_template(HEAD, added)
         self.tail = self._encode_template(TAIL, added)
 

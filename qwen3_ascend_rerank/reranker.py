@@ -17,10 +17,9 @@ from typing import Any, TypeVar, cast
 from typing_extensions import Self
 
 from .cache import Judgement, ScoreCache
-from .checkpoint import tokenizer_file
-from .engines import Engine, EngineInfo, choose_engine, create_engine
+from .engines import Engine, EngineInfo, EngineSpec, choose_engine
 from .engines.loop import submit
-from .engines.shared import EngineLease
+from .engines.shared import EngineLease, Start
 from .errors import (
     EngineDeadError,
     EngineError,
@@ -28,7 +27,7 @@ from .errors import (
     RerankError,
     RerankTimeoutError,
 )
-from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch, load_tokenizer
+from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from .request import (
     Request,
     checked_count,
@@ -40,6 +39,8 @@ from .request import (
     checked_top_n,
 )
 from .results import RankedDocument, RerankResult, Usage, probability
+from .selfcheck import checked_level
+from .startup import begin, open_tokenizer
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class Reranker:
         top_n: int | None = None,
         threshold: float | None = None,
         cache_size: int = 0,
+        selfcheck: str = "auto",
         timeout: float | None = None,
         engine_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -89,6 +91,11 @@ class Reranker:
             top_n: how many documents a result holds at most; None: all.
             threshold: lowest score in [0, 1] that a result holds; applied before `top_n`.
             cache_size: pairs whose scores are remembered; 0: none.
+            selfcheck: what the engine must show when it starts. ``auto``: that a pair scores the
+                same however it is asked, and known answers where the model has some;
+                ``full``: also that the lexical model scores rightly in the same runtime;
+                ``invariants``: the first alone; ``off``. A ready `Engine` is checked only where
+                a level other than ``auto`` asks for it.
             timeout: seconds that one call may take, loading included; None: no limit.
             engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``.
 
@@ -105,6 +112,7 @@ class Reranker:
         self.top_n = checked_top_n(top_n)
         self.threshold = checked_threshold(threshold)
         self.cache_size = checked_count("cache_size", cache_size, least=0)
+        self.selfcheck = checked_level(selfcheck)
         self.timeout = checked_timeout(timeout)
         self.engine_options = dict(engine_options or {})
 
@@ -112,7 +120,7 @@ class Reranker:
         self._calls: set[asyncio.Task[Any]] = set()
         self._info: EngineInfo | None = None
         self._tokenizer: QwenTokenizer | None = None
-        self._key, self._make = self._describe_engine()
+        self._key, self._begin = self._describe_engine()
         self._cache = ScoreCache(self.cache_size, self._key)
         self._lease = self._new_lease()
 
@@ -251,28 +259,28 @@ class Reranker:
             "top_n": self.top_n,
             "threshold": self.threshold,
             "cache_size": self.cache_size,
+            "selfcheck": self.selfcheck,
             "timeout": self.timeout,
             "engine_options": self.engine_options,
         }
 
-    def _describe_engine(self) -> tuple[object, Callable[[], Engine]]:
-        """What makes two engines equal, and how to make this one."""
-        model, tokenizer, options = self.model, self.tokenizer, self.engine_options
+    def _describe_engine(self) -> tuple[object, Start]:
+        """What makes two engines equal, and how to make and start this one."""
+        model, level = self.model, self.selfcheck
         if isinstance(model, Engine):
-            return ("ready", id(model)), lambda: model
-        name, max_length = choose_engine(self.engine, model), self.max_length
-        key = (name, model, tokenizer, max_length, repr(sorted(options.items())))
-        return key, partial(
-            create_engine,
-            name,
+            level = "off" if level == "auto" else level
+            return ("ready", id(model)), partial(begin, model, level, self.tokenizer)
+        spec = EngineSpec(
+            choose_engine(self.engine, model),
             model,
-            max_length=max_length,
-            tokenizer=tokenizer,
-            options=options,
+            self.max_length,
+            self.tokenizer,
+            self.engine_options,
         )
+        return (spec.key, level), partial(begin, spec, level, self.tokenizer)
 
     def _new_lease(self) -> EngineLease:
-        lease = EngineLease(self._key, self._make)
+        lease = EngineLease(self._key, self._begin)
         weakref.finalize(self, lease.drop).atexit = False
         return lease
 
@@ -283,7 +291,7 @@ class Reranker:
         if self._tokenizer is None:
             self._info = engine.info
             self._tokenizer = await asyncio.to_thread(
-                _open_tokenizer, self.tokenizer or engine.info.tokenizer
+                open_tokenizer, self.tokenizer or engine.info.tokenizer
             )
         return engine, self._tokenizer
 
@@ -422,10 +430,6 @@ class Reranker:
             Judgement(float(value), cut)
             for value, cut in zip(log_odds, batch.truncated, strict=True)
         ]
-
-
-def _open_tokenizer(source: str | os.PathLike[str]) -> QwenTokenizer:
-    return load_tokenizer(tokenizer_file(source))
 
 
 def _check_answer(engine: str, log_odds: Sequence[float], expected: int) -> None:

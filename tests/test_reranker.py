@@ -436,12 +436,13 @@ def test_copies_have_the_same_settings_and_share_the_engine(
 
 
 def test_64_threads_and_64_tasks_in_two_loops_all_get_right_answers(lexical: Reranker) -> None:
-    questions = [
+    asked = [
         (f"{topic} number {number}", [f"Nothing here {number}", f"All about {topic} {number}"])
         for topic in ("cats", "rivers", "金融", "天气")
-        for number in range(48)
+        for number in range(6)
     ]
-    expected = {query: lexical.rerank(query, documents) for query, documents in questions}
+    expected = {query: lexical.rerank(query, documents) for query, documents in asked}
+    questions = asked * 8  # 64 for each loop, one for each of 64 threads
 
     def check(question: tuple[str, list[str]], result: Any) -> None:
         wanted = expected[question[0]]
@@ -471,19 +472,19 @@ def test_64_threads_and_64_tasks_in_two_loops_all_get_right_answers(lexical: Rer
 def test_the_callers_loop_is_not_blocked_while_scoring(lexical: Reranker) -> None:
     documents = [f"{number} " + "words about nothing " * 60 for number in range(60)]
 
-    async def run() -> tuple[float, int]:
+    async def run() -> list[float]:
         call = asyncio.create_task(lexical.arerank(QUERY, documents))
-        worst, beats = 0.0, 0
+        delays = []
         while not call.done():
             began = time.perf_counter()
             await asyncio.sleep(0.002)
-            worst, beats = max(worst, time.perf_counter() - began), beats + 1
+            delays.append(time.perf_counter() - began)
         await call
-        return worst, beats
+        return sorted(delays)
 
-    worst, beats = asyncio.run(run())
-    assert beats > 10
-    assert worst < 0.5
+    delays = asyncio.run(run())
+    assert len(delays) > 10
+    assert delays[len(delays) * 9 // 10] < 0.1  # a busy machine may be late now and then
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -29,6 +29,10 @@ class EngineInfo:
     """Longest prompt that the engine takes, in tokens."""
     tokenizer: str | Path
     """Where the model's ``tokenizer.json`` is: a folder, a hub id, or the file."""
+    cache_block: int = 0
+    """Tokens of a block of the prefix cache; 0 where none is kept between calls."""
+    chunk: int = 0
+    """Longest piece of a prompt that is computed at once; 0 where prompts are never cut."""
     log_odds_exact: bool = True
     """False where the runtime gives only probabilities."""
 

@@ -10,8 +10,9 @@ import asyncio
 import atexit
 import contextlib
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from threading import RLock
+from typing import Any
 
 from ..errors import RerankerClosedError
 from .base import Engine
@@ -24,10 +25,13 @@ EXIT_SECONDS = 20.0
 """How long the interpreter waits at its exit for engines that nobody closed."""
 
 
+Start = Callable[[], Coroutine[Any, Any, Engine]]
+"""Makes an engine and starts it; if that fails, nothing of it is left."""
+
+
 class _SharedEngine:
-    def __init__(self, make: Callable[[], Engine]) -> None:
-        self._make = make
-        self._engine: Engine | None = None
+    def __init__(self, start: Start) -> None:
+        self._start = start
         self._starting: asyncio.Task[Engine] | None = None
         self.users = 0
 
@@ -37,34 +41,24 @@ class _SharedEngine:
             self._starting = asyncio.create_task(self._start())
         return await asyncio.shield(self._starting)
 
-    async def _start(self) -> Engine:
-        self._engine = engine = self._make()
-        try:
-            await engine.start()
-        except BaseException:
-            await engine.aclose()
-            raise
-        return engine
-
     async def close(self) -> None:
-        if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
-            with contextlib.suppress(BaseException):
-                await self._starting
-        elif self._engine is not None:
-            await self._engine.aclose()
+        if self._starting is None:
+            return
+        self._starting.cancel()
+        with contextlib.suppress(BaseException):
+            await (await self._starting).aclose()
 
 
 class EngineLease:
     """One user's share in an engine."""
 
-    def __init__(self, key: Hashable, make: Callable[[], Engine]) -> None:
-        """Share the engine known under `key`, made by `make` if there is none yet."""
+    def __init__(self, key: Hashable, start: Start) -> None:
+        """Share the engine known under `key`; the first to need it runs `start`."""
         self._key = key
         self._pid = os.getpid()
         self._released = False
         with _lock:
-            self._engine = _shared.setdefault(key, _SharedEngine(make))
+            self._engine = _shared.setdefault(key, _SharedEngine(start))
             self._engine.users += 1
 
     @property

@@ -198,7 +198,7 @@ def _missing(package: str, error: ImportError) -> MissingDependencyError:
     )
 
 
-def _choose_device(torch: Any, wanted: str | None) -> torch.device:
+def _choose_device(torch: Any, wanted: str | None) -> Any:
     if importlib.util.find_spec("torch_npu") and (wanted or "npu").startswith("npu"):
         importlib.import_module("torch_npu")  # registers the npu device with torch
     if wanted is None:
@@ -220,7 +220,7 @@ def _is_there(torch: Any, kind: str) -> bool:
     return module is not None and bool(module.is_available())
 
 
-def _choose_dtype(torch: Any, device: Any, wanted: str | None) -> torch.dtype:
+def _choose_dtype(torch: Any, device: Any, wanted: str | None) -> Any:
     names = ("float32", "bfloat16", "float16")
     if wanted is not None and wanted not in names:
         raise InvalidInputError(f"dtype is {wanted!r}; use one of {', '.join(names)}")

@@ -1,0 +1,57 @@
+PYTHON ?= python3
+MODEL ?= lexical
+ENGINE ?= auto
+
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := -e '.[cli,demo,torch]' -e integrations/langchain -e integrations/llama-index
+PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
+# The oldest transformers that the torch engine supports, laid over the newest without a second torch.
+OLDEST := $(VENV)/oldest-transformers
+SOURCES := qwen3_ascend_rerank integrations scripts benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint format clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/demo  ## Rerank real passages; MODEL=Qwen/Qwen3-Reranker-0.6B for the real model
+	@$(BIN)/qwen3-rerank demo --model $(MODEL) --engine $(ENGINE)
+
+test: $(VENV)/test $(OLDEST)  ## Run every test
+	$(BIN)/python -m pytest
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/engines/test_torch.py tests/lexical
+
+test-full: test  ## Run the slow tests too
+	$(BIN)/python -m pytest -m full
+
+lint: $(VENV)/test  ## Check style and types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy qwen3_ascend_rerank integrations/langchain/langchain_qwen3_ascend_rerank
+	cd integrations/llama-index && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p llama_index.postprocessor.qwen3_ascend_rerank
+
+format: $(VENV)/test  ## Put the code in its standard form
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/demo: $(BIN)/python $(PROJECTS) tests/constraints.txt
+	@echo "Installing into $(VENV); this takes a minute or two the first time."
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt $(PACKAGES)
+	@touch $@
+
+$(VENV)/test: $(VENV)/demo
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --group lint --group test
+	@touch $@
+
+$(OLDEST): $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
+		'transformers==4.51.3' 'tokenizers==0.21.4' 'huggingface-hub==0.36.2'
