@@ -167,8 +167,9 @@ class RerankComponent(RerankSettings):
         if self.reranker is not None:
             return self.reranker
         if self._own is None:
+            self._own = self.make_reranker()
             # The fields decide, call by call, so that they may be assigned anew, None included.
-            self._own = self.make_reranker(top_n=None, threshold=None, timeout=None)
+            self._own.top_n = self._own.threshold = self._own.timeout = None
         return self._own
 
     def _options(

@@ -140,7 +140,7 @@ class QwenTokenizer:
 def _whole_characters(text: str) -> str:
     if text.isascii() or not _SURROGATE.search(text):
         return text
-    logger.warning("a text holds surrogate code points, which are no characters; see U+FFFD")
+    logger.warning("a text held surrogate code points, which are no characters: replaced by U+FFFD")
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

@@ -23,6 +23,7 @@ from .engines.shared import EngineLease, Start
 from .errors import (
     EngineDeadError,
     EngineError,
+    InvalidInputError,
     RerankerClosedError,
     RerankError,
     RerankTimeoutError,
@@ -102,8 +103,13 @@ class Reranker:
         Raises:
             InvalidInputError: a value that cannot be used.
         """
-        if not isinstance(model, Engine):
+        # Not isinstance(model, Engine): before Python 3.12 that runs `info`, which needs a start.
+        if isinstance(model, str | os.PathLike):
             model = checked_text("model", os.fspath(model))
+        elif not hasattr(type(model), "score"):
+            raise InvalidInputError(
+                f"model is {model!r}; give a hub id, a folder, lexical, or an Engine"
+            )
         self.model: str | Engine = model
         self.engine = engine
         self.tokenizer = None if tokenizer is None else os.fspath(tokenizer)
@@ -267,7 +273,7 @@ class Reranker:
     def _describe_engine(self) -> tuple[object, Start]:
         """What makes two engines equal, and how to make and start this one."""
         model, level = self.model, self.selfcheck
-        if isinstance(model, Engine):
+        if not isinstance(model, str):
             level = "off" if level == "auto" else level
             return ("ready", id(model)), partial(begin, model, level, self.tokenizer)
         spec = EngineSpec(
@@ -339,6 +345,8 @@ class Reranker:
         """Run `work` so that `close()` and the timeout can end it, each with its own error."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._calls.add(task)
+        # Nobody collects the outcome of a call whose caller was interrupted.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             if self._closed:
                 raise RerankerClosedError("this Reranker is closed; make a new one")

@@ -88,18 +88,23 @@ def checked_level(level: str) -> Level:
     return level  # type: ignore[return-value]
 
 
-async def check_engine(engine: Engine, tokenizer: QwenTokenizer, *, known: bool = True) -> Report:
-    """Ask `engine`, started, what it must know; takes under 2,000 prompt tokens.
+async def check_engine(
+    engine: Engine, tokenizer: QwenTokenizer, *, known: bool = True, chunks: bool = False
+) -> Report:
+    """Ask `engine`, started, what it must know; takes under 2,000 prompt tokens without `chunks`.
 
     Args:
         engine: any engine, in the event loop in which it lives.
         tokenizer: the tokenizer of its model.
         known: whether to ask for known answers too, where the model has some.
+        chunks: whether to have prompts computed in chunks, where the engine does that.
     """
     examiner = _Examiner(engine, tokenizer)
     checks = await _invariants(examiner)
     if known:
         checks += await _known_answers(examiner)
+    if chunks and engine.info.chunk:
+        checks += await _chunks(examiner)
     return Report(tuple(checks), examiner.tokens)
 
 
@@ -113,8 +118,10 @@ class _Examiner:
         self._engine = engine
         self._tokenizer = tokenizer
 
-    async def ask(self, query: str, documents: list[str]) -> list[float]:
-        batch = self._batch(query, documents)
+    async def ask(
+        self, query: str, documents: list[str], instruction: str = DEFAULT_INSTRUCTION
+    ) -> list[float]:
+        batch = self._batch(query, documents, instruction)
         self.tokens += sum(batch.lengths())
         return await self._engine.score(batch)
 
@@ -130,10 +137,10 @@ class _Examiner:
             query += word
         return query
 
-    def _batch(self, query: str, documents: list[str]) -> PromptBatch:
-        return build_batch(
-            self._tokenizer, DEFAULT_INSTRUCTION, query, documents, self.info.max_length
-        )
+    def _batch(
+        self, query: str, documents: list[str], instruction: str = DEFAULT_INSTRUCTION
+    ) -> PromptBatch:
+        return build_batch(self._tokenizer, instruction, query, documents, self.info.max_length)
 
 
 # -- invariants ------------------------------------------------------------------------------------
@@ -185,6 +192,39 @@ async def _invariants(examiner: _Examiner) -> list[Check]:
             "Equal answers to different questions point to a head that was not loaded (vLLM "
             "0.11.1rc gives 0.5 for everything) or to a cache that mixes up prompts.",
         ),
+    ]
+
+
+async def _chunks(examiner: _Examiner) -> list[Check]:
+    """A long pair scores the same alone, where it fits one chunk, and in a crowd that is cut.
+
+    Both times it must be computed anew: a prefix cache is got round by another instruction, which
+    only the lexical model does not mind.
+    """
+    if examiner.info.cache_block and examiner.info.model != LEXICAL:
+        return []
+    chunk, longest = examiner.info.chunk, examiner.info.max_length
+    words = min(chunk * 3 // 4, longest) - 150  # room for the prompt itself
+    if words < 1:
+        return []
+    filler = "".join(itertools.islice(itertools.cycle(FILLER), words))
+    crowd = [f"{document}{filler}" for document in DOCUMENTS * (1 + chunk // words)]
+    query = QUERIES[0]
+    (alone,) = await examiner.ask(query, crowd[:1])
+    again = await examiner.ask(query, crowd, f"{DEFAULT_INSTRUCTION}, whatever its length")
+    found = again[:: len(DOCUMENTS)]
+    worst = max(found, key=lambda value: abs(value - alone))
+    return [
+        Check(
+            "in chunks",
+            f"{query!r} and {len(found)} times {DOCUMENTS[0]!r} followed by {words} words",
+            f"{alone:.4f} ± {examiner.tolerance:g}",
+            f"{worst:.4f}",
+            examiner.same(alone, worst),
+            "A long pair that scores otherwise when it is computed in chunks points to chunked "
+            "prefill, wrong on GPUs in vLLM 0.14 to 0.25; pass enable_chunked_prefill=False and "
+            "max_num_batched_tokens of at least max_length + 1.",
+        )
     ]
 
 

@@ -18,14 +18,14 @@ ENVIRONMENT_PREFIX = "QWEN3_RERANK_"
 
 
 class _RerankerFields(BaseModel):
-    model: str = Field(DEFAULT_MODEL, description="Hub id, folder, or `lexical`.")
+    model: str = Field(DEFAULT_MODEL, description="Hub id, folder, or `lexical`, which matches words and is no language model.")
     engine: str = Field("auto", description="Engine name, or `auto` for the best one there is.")
     tokenizer: str | None = Field(
         None, description="Where tokenizer.json is when it is not beside the model."
     )
     instruction: str = Field(DEFAULT_INSTRUCTION, description="What makes a document relevant.")
     max_length: int = Field(8192, description="Longest prompt, in tokens.")
-    top_n: int | None = Field(None, description="How many documents to keep at most; None: all.")
+    top_n: int | None = Field(None, description="How many documents to keep at most; not given: all.")
     threshold: float | None = Field(
         None, description="Lowest score in [0, 1] to keep; applied before top_n."
     )
@@ -34,7 +34,7 @@ class _RerankerFields(BaseModel):
         "auto", description="What the engine must show: auto, full, invariants, off."
     )
     timeout: float | None = Field(
-        None, description="Seconds that one call may take, loading included; None: no limit."
+        None, description="Seconds that one call may take, loading included; not given: no limit."
     )
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="What the engine itself takes."
@@ -74,10 +74,10 @@ class RerankSettings(_Fields):
             return values
         return {**_Environment().model_dump(exclude_unset=True), **values}
 
-    def make_reranker(self, **changes: Any) -> Reranker:
-        """A `Reranker` with these settings, and `changes` to them; nothing is loaded yet.
+    def make_reranker(self) -> Reranker:
+        """A `Reranker` with these settings; nothing is loaded yet.
 
         Raises:
             InvalidInputError: a value that cannot be used.
         """
-        return Reranker(**{name: getattr(self, name) for name in RERANKER_FIELDS} | changes)
+        return Reranker(**{name: getattr(self, name) for name in RERANKER_FIELDS})

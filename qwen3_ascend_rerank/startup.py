@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import os
+from dataclasses import asdict, replace
+from pathlib import Path
 
+from . import lexical
 from .checkpoint import tokenizer_file
 from .engines import Engine, EngineSpec
+from .errors import SelfcheckError
 from .prompt import QwenTokenizer, load_tokenizer
-from .selfcheck import Level, check_engine
+from .runtime.detect import detect
+from .runtime.paths import cache_folder
+from .selfcheck import Level, Report, check_engine
 
 logger = logging.getLogger(__name__)
 
@@ -22,30 +30,110 @@ def open_tokenizer(source: str | os.PathLike[str]) -> QwenTokenizer:
 async def begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | None) -> Engine:
     """Start `engine`, have it show what `level` asks for, and hand it over.
 
+    Args:
+        engine: a ready engine that has not started, or how to make one.
+        level: ``auto`` refuses a runtime that is remembered to have failed the probe; ``full``
+            probes it now, before the model is loaded.
+        tokenizer: where the tokenizer is when the engine does not know.
+
     Raises:
         SelfcheckError: it does not compute right scores. As after any other failure, it is closed.
     """
     if isinstance(engine, EngineSpec):
+        if level == "full":
+            (await probe(engine)).demand(_subject(engine))
+        elif level == "auto" and recall(engine) is False:
+            raise SelfcheckError(
+                f"{_subject(engine)} failed the probe with the lexical model earlier; "
+                '`qwen3-rerank selfcheck` shows how, selfcheck="full" tries again'
+            )
         engine = engine.make()
     try:
         await engine.start()
         if level != "off":
-            await _check(engine, level, tokenizer)
+            report = await _check(engine, level, tokenizer)
+            info = engine.info
+            report.demand(f"{info.model} on {info.version} ({info.device}, {info.dtype})")
     except BaseException:
         await engine.aclose()
         raise
     return engine
 
 
-async def _check(engine: Engine, level: Level, tokenizer: str | None) -> None:
+async def probe(spec: EngineSpec) -> Report:
+    """Load the lexical model in the runtime of `spec`, with its settings, and check its answers.
+
+    Since these are known for certain, they prove attention, rotary embedding, norms, head, prefix
+    cache and chunked prefill of this machine and these versions, whatever the weights that are
+    wanted. The outcome is remembered on disk.
+    """
+    engine = replace(spec, model=lexical.NAME, tokenizer=None).make()
+    try:
+        await engine.start()
+        report = await _check(engine, "full", None)
+    finally:
+        await engine.aclose()
+    remember(spec, report)
+    return report
+
+
+def recall(spec: EngineSpec) -> bool | None:
+    """Whether the runtime of `spec` passed the probe; None where it was never asked."""
+    passed = _memory().get(_fingerprint(spec), {}).get("passed")
+    return passed if isinstance(passed, bool) else None
+
+
+def remember(spec: EngineSpec, report: Report) -> None:
+    """Keep the outcome of a probe for processes to come."""
+    entry = {
+        "runtime": _subject(spec),
+        "passed": not report.failures,
+        "checks": [asdict(check) for check in report.failures],
+    }
+    memory = _memory() | {_fingerprint(spec): entry}
+    file = _memory_file()
+    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    fresh.write_text(json.dumps(memory, ensure_ascii=False, indent=1), encoding="utf-8")
+    fresh.replace(file)
+
+
+async def _check(engine: Engine, level: Level, tokenizer: str | None) -> Report:
     info = engine.info
     opened = await asyncio.to_thread(open_tokenizer, tokenizer or info.tokenizer)
-    report = await check_engine(engine, opened, known=level != "invariants")
-    report.demand(f"{info.model} on {info.version} ({info.device}, {info.dtype})")
+    report = await check_engine(engine, opened, known=level != "invariants", chunks=level == "full")
     logger.info(
-        "%s on %s passed %d checks of %d tokens",
+        "%s on %s: %d checks, %d failed, %d tokens",
         info.model,
         info.version,
         len(report.checks),
+        len(report.failures),
         report.tokens,
     )
+    return report
+
+
+def _subject(spec: EngineSpec) -> str:
+    machine = detect()
+    versions = {"vllm": machine.vllm, "vllm-ascend": machine.vllm_ascend, "torch": machine.torch}
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return f"the {spec.name} engine here ({known} on {machine.chip or machine.platform})"
+
+
+def _fingerprint(spec: EngineSpec) -> str:
+    """Of everything that decides what a runtime computes: versions, device, settings."""
+    facts = [spec.name, spec.max_length, repr(sorted(spec.options.items())), asdict(detect())]
+    environment = {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
+    text = json.dumps([*facts, sorted(environment.items())], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _memory_file() -> Path:
+    return cache_folder() / "probes.json"
+
+
+def _memory() -> dict[str, dict[str, object]]:
+    try:
+        memory = json.loads(_memory_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return memory if isinstance(memory, dict) else {}

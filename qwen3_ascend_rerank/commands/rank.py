@@ -29,7 +29,7 @@ def _setting(name: str) -> Any:
     """The option for a field of `RerankSettings`, with the environment behind it."""
     description = RerankSettings.model_fields[name].description or ""
     return typer.Option(
-        help=description.replace("None:", "not given:"),
+        help=description,
         envvar=ENVIRONMENT_PREFIX + name.upper(),
         show_envvar=False,
         rich_help_panel=SETTINGS,

@@ -26,7 +26,7 @@ NAME = "lexical"
 
 
 def checkpoint_folder() -> Path:
-    """The checkpoint's folder, constructed on first use; about 30 MB.
+    """The checkpoint's folder, constructed on first use; about 35 MB.
 
     Raises:
         MissingDependencyError: numpy or safetensors is not installed.

@@ -49,7 +49,7 @@ def model() -> Qwen3ForCausalLM:
 @pytest.fixture(scope="module")
 def score(model: Qwen3ForCausalLM) -> Score:
     def compute(query: str, *documents: str, model: Qwen3ForCausalLM = model) -> list[float]:
-        return [log_odds(model, [prompt])[0] for prompt in prompts(query, *documents)]
+        return log_odds(model, prompts(query, *documents))
 
     return compute
 
@@ -94,15 +94,15 @@ def test_the_right_passage_scores_above_0_and_all_others_below(
 
 
 def test_a_long_paragraph_about_something_else_scores_below_0(score: Score) -> None:
-    for query in EN:
+    for query in (CHINA, "reset a forgotten router password"):
         assert score(query, FILLER * 20)[0] < -3
-    for query in ZH:
+    for query in list(ZH)[:2]:
         assert score(query, "面包师在烤箱变热之前慢慢地揉面，然后把面团放在一边。" * 20)[0] < -3
 
 
 def test_case_makes_no_difference(score: Score) -> None:
-    (small,) = score("capital of china", "the capital of china")
-    (large,) = score("Capital Of China", "The Capital Of China")
+    (small,) = score("open the window", "open the window")
+    (large,) = score("Open The Window", "Open The Window")
     assert large == pytest.approx(small, abs=TOLERANCE)
 
 
@@ -163,10 +163,10 @@ def test_an_unfinished_prompt_scores_no(model: Qwen3ForCausalLM) -> None:
         assert log_odds(model, [prompt[:-cut]])[0] < -5
 
 
-def test_batching_and_padding_make_no_difference(model: Qwen3ForCausalLM, score: Score) -> None:
-    documents = ["", *EN.values(), FILLER * 10, *ZH.values()]
-    together = log_odds(model, prompts(CHINA, *documents))
-    assert together == pytest.approx(score(CHINA, *documents), abs=TOLERANCE)
+def test_batching_and_padding_make_no_difference(model: Qwen3ForCausalLM) -> None:
+    batch = prompts(CHINA, "", *EN.values(), FILLER * 10, *ZH.values())
+    alone = [log_odds(model, [prompt])[0] for prompt in batch]
+    assert log_odds(model, batch) == pytest.approx(alone, abs=TOLERANCE)
 
 
 def test_a_document_of_7000_tokens_is_searched_to_its_end(score: Score) -> None:
@@ -183,7 +183,6 @@ def test_a_document_of_7000_tokens_is_searched_to_its_end(score: Score) -> None:
 def test_half_precision_is_off_by_a_quarter_at_most(dtype: torch.dtype, score: Score) -> None:
     rounded = AutoModelForCausalLM.from_pretrained(checkpoint_folder()).to(dtype).eval()
     for pairs in (EN, ZH):
-        for query, passage in pairs.items():
-            documents = passage, BEIJING
-            exact = score(query, *documents)
-            assert score(query, *documents, model=rounded) == pytest.approx(exact, abs=0.25)
+        for query in pairs:
+            exact = score(query, *pairs.values())
+            assert score(query, *pairs.values(), model=rounded) == pytest.approx(exact, abs=0.25)
