@@ -18,14 +18,19 @@ ENVIRONMENT_PREFIX = "QWEN3_RERANK_"
 
 
 class _RerankerFields(BaseModel):
-    model: str = Field(DEFAULT_MODEL, description="Hub id, folder, or `lexical`, which matches words and is no language model.")
+    model: str = Field(
+        DEFAULT_MODEL,
+        description="Hub id, folder, or `lexical`, which matches words and is no language model.",
+    )
     engine: str = Field("auto", description="Engine name, or `auto` for the best one there is.")
     tokenizer: str | None = Field(
         None, description="Where tokenizer.json is when it is not beside the model."
     )
     instruction: str = Field(DEFAULT_INSTRUCTION, description="What makes a document relevant.")
     max_length: int = Field(8192, description="Longest prompt, in tokens.")
-    top_n: int | None = Field(None, description="How many documents to keep at most; not given: all.")
+    top_n: int | None = Field(
+        None, description="How many documents to keep at most; not given: all."
+    )
     threshold: float | None = Field(
         None, description="Lowest score in [0, 1] to keep; applied before top_n."
     )

@@ -67,14 +67,19 @@ async def probe(spec: EngineSpec) -> Report:
     cache and chunked prefill of this machine and these versions, whatever the weights that are
     wanted. The outcome is remembered on disk.
     """
-    engine = replace(spec, model=lexical.NAME, tokenizer=None).make()
-    try:
-        await engine.start()
-        report = await _check(engine, "full", None)
-    finally:
-        await engine.aclose()
+    report = await examine(replace(spec, model=lexical.NAME, tokenizer=None))
     remember(spec, report)
     return report
+
+
+async def examine(spec: EngineSpec) -> Report:
+    """Start the engine, ask it everything that it must know, and close it."""
+    engine = spec.make()
+    try:
+        await engine.start()
+        return await _check(engine, "full", spec.tokenizer)
+    finally:
+        await engine.aclose()
 
 
 def recall(spec: EngineSpec) -> bool | None:

@@ -1,5 +1,7 @@
 """What the tests share: the real Qwen tokenizer, and one lexical Reranker for the whole run."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +9,10 @@ import pytest
 
 from qwen3_ascend_rerank import Reranker
 from tests.support.qwen_tokenizer import write_tokenizer
+
+# Tests must neither use nor leave anything in the user's own cache, nor do their subprocesses.
+_CACHE = tempfile.TemporaryDirectory(prefix="qwen3-rerank-tests-")
+os.environ["QWEN3_RERANK_CACHE"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from ..errors import RerankError
 from .demo import demo
 from .rank import rank
 from .screen import print_error
+from .selfcheck import selfcheck
 
 INTERRUPTED = 130
 """Exit status of a program that Ctrl-C ended, as shells have it."""
@@ -87,3 +88,4 @@ app = typer.Typer(
 )
 app.command()(rank)
 app.command()(demo)
+app.command()(selfcheck)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..settings import ENVIRONMENT_PREFIX, RerankSettings
+from ..settings import RerankSettings
 from .inputs import STANDARD_INPUT, InputFormat, Passage, read_passages
+from .options import default, json_object, setting
 from .report import as_dict, print_json, print_table
 from .requests import rank_requests
 from .screen import described_model, print_error, waiting
-
-SETTINGS = f"Settings, also from the environment as {ENVIRONMENT_PREFIX}<NAME>"
 
 
 class OutputFormat(str, Enum):
@@ -23,21 +21,6 @@ class OutputFormat(str, Enum):
     table = "table"
     json = "json"
     jsonl = "jsonl"
-
-
-def _setting(name: str) -> Any:
-    """The option for a field of `RerankSettings`, with the environment behind it."""
-    description = RerankSettings.model_fields[name].description or ""
-    return typer.Option(
-        help=description,
-        envvar=ENVIRONMENT_PREFIX + name.upper(),
-        show_envvar=False,
-        rich_help_panel=SETTINGS,
-    )
-
-
-def _default(name: str) -> Any:
-    return RerankSettings.model_fields[name].get_default()
 
 
 def rank(
@@ -73,15 +56,15 @@ def rank(
         bool,
         typer.Option("--keep-going", help="Print a bad request's error in its place, and go on."),
     ] = False,
-    model: Annotated[str, _setting("model")] = _default("model"),
-    engine: Annotated[str, _setting("engine")] = _default("engine"),
-    tokenizer: Annotated[str | None, _setting("tokenizer")] = _default("tokenizer"),
-    instruction: Annotated[str, _setting("instruction")] = _default("instruction"),
-    max_length: Annotated[int, _setting("max_length")] = _default("max_length"),
-    top_n: Annotated[int | None, _setting("top_n")] = _default("top_n"),
-    threshold: Annotated[float | None, _setting("threshold")] = _default("threshold"),
-    timeout: Annotated[float | None, _setting("timeout")] = _default("timeout"),
-    engine_options: Annotated[str, _setting("engine_options")] = "{}",
+    model: Annotated[str, setting("model")] = default("model"),
+    engine: Annotated[str, setting("engine")] = default("engine"),
+    tokenizer: Annotated[str | None, setting("tokenizer")] = default("tokenizer"),
+    instruction: Annotated[str, setting("instruction")] = default("instruction"),
+    max_length: Annotated[int, setting("max_length")] = default("max_length"),
+    top_n: Annotated[int | None, setting("top_n")] = default("top_n"),
+    threshold: Annotated[float | None, setting("threshold")] = default("threshold"),
+    timeout: Annotated[float | None, setting("timeout")] = default("timeout"),
+    engine_options: Annotated[str, setting("engine_options")] = "{}",
 ) -> None:
     """Rank passages for a query, best first.
 
@@ -100,7 +83,7 @@ def rank(
         top_n=top_n,
         threshold=threshold,
         timeout=timeout,
-        engine_options=_json_object("--engine-options", engine_options),
+        engine_options=json_object("--engine-options", engine_options),
     )
     if requests is not None:
         if query is not None or documents or file:
@@ -113,16 +96,6 @@ def rank(
             raise typer.BadParameter("give a QUERY, or --requests PATH")
         passages = _passages(documents or [], file or [], input_format)
         _rank_once(settings, query, passages, output_format or OutputFormat.table)
-
-
-def _json_object(name: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise typer.BadParameter(f"{name} is {text!r}; give a JSON object")
-    return value
 
 
 def _passages(documents: list[str], files: list[str], form: InputFormat) -> list[Passage]:

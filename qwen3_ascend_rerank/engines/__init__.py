@@ -19,7 +19,7 @@ ENGINES = {"torch": ("torch", "TorchEngine"), "vllm": ("vllm", "VLLMEngine")}
 """Engine name → module of this package and class in it; imported when first used."""
 
 
-def choose_engine(wanted: str, model: str) -> str:
+def choose_engine(wanted: str, model: str | None = None) -> str:
     """The engine that ``auto`` stands for on this machine; any other name, checked.
 
     ``auto`` is vLLM where it is installed for the NPU or GPU that is there, else torch; and torch

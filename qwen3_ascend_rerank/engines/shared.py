@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import multiprocessing.util  # noqa: F401 - see _close_at_exit
 import os
 from collections.abc import Callable, Coroutine, Hashable
 from threading import RLock
@@ -110,6 +111,8 @@ async def _close_all(engines: list[_SharedEngine]) -> None:
 
 @atexit.register
 def _close_at_exit() -> None:
+    # Hooks run in reverse order. That of multiprocessing.util, which is registered when that is
+    # imported, waits for child processes without end, so it must come after this one.
     with _lock:
         engines = list(_shared.values())
         _shared.clear()

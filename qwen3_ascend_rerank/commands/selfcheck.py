@@ -1,0 +1,92 @@
+"""`qwen3-rerank selfcheck`: does this machine compute right scores?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import Enum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..engines import EngineSpec, choose_engine
+from ..engines.loop import submit
+from ..lexical import NAME as LEXICAL
+from ..selfcheck import Report
+from ..settings import RerankSettings
+from ..startup import examine, probe
+from .options import default, json_object, setting
+from .report import print_json
+from .screen import one_line, output, waiting
+
+
+class Form(str, Enum):
+    """How the outcome is written."""
+
+    table = "table"
+    json = "json"
+
+
+def selfcheck(
+    model: Annotated[str, setting("model")] = LEXICAL,
+    engine: Annotated[str, setting("engine")] = default("engine"),
+    tokenizer: Annotated[str | None, setting("tokenizer")] = default("tokenizer"),
+    max_length: Annotated[int, setting("max_length")] = default("max_length"),
+    engine_options: Annotated[str, setting("engine_options")] = "{}",
+    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+) -> None:
+    """Prove that scores are right here: this card, these versions, these settings.
+
+    The lexical model, whose answers are known, is loaded in the runtime and asked; then, if one is
+    named, the model itself. The outcome is remembered, and a runtime that failed is not used. Exit
+    status 1 if anything failed.
+
+    [dim]qwen3-rerank selfcheck --engine vllm[/]
+
+    [dim]qwen3-rerank selfcheck --model Qwen/Qwen3-Reranker-0.6B[/]
+    """
+    settings = RerankSettings(
+        model=model,
+        engine=engine,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        engine_options=json_object("--engine-options", engine_options),
+    )
+    spec = EngineSpec(
+        choose_engine(settings.engine),
+        settings.model,
+        settings.max_length,
+        settings.tokenizer,
+        settings.engine_options,
+    )
+    with waiting(f"{LEXICAL} on the {spec.name} engine"):
+        reports = {LEXICAL: submit(probe(spec)).result()}
+    if settings.model != LEXICAL and not reports[LEXICAL].failures:
+        with waiting(f"{settings.model} on the {spec.name} engine"):
+            reports[settings.model] = submit(examine(spec)).result()
+    if form is Form.json:
+        print_json({name: asdict(report) for name, report in reports.items()}, indent=2)
+    else:
+        for name, report in reports.items():
+            _print(f"{name} on the {spec.name} engine", report)
+    if any(report.failures for report in reports.values()):
+        raise typer.Exit(1)
+
+
+def _print(title: str, report: Report) -> None:
+    console = output()
+    console.print(one_line(title, "bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "check", "expected", "found"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("asked")
+    for check in report.checks:
+        sign = Text("ok", "green") if check.passed else Text("wrong", "bold red")
+        cells = (check.name, check.expected, check.found, check.asked)
+        table.add_row(sign, *map(one_line, cells))
+    console.print(table)
+    passed = len(report.checks) - len(report.failures)
+    console.print(f"{passed} of {len(report.checks)} right · {report.tokens:,} tokens", style="dim")
+    for fault in dict.fromkeys(check.fault for check in report.failures):
+        console.print(Text(fault, "red"))

