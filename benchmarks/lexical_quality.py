@@ -16,19 +16,12 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM
-
-from qwen3_ascend_rerank.lexical import checkpoint_folder
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
+from qwen3_ascend_rerank import Reranker
 
 OTHERS = 9
-BATCH_TOKENS = 8192
 _SENTENCE = {
     "en": re.compile(r".+?[.!?](?=\s|$)|.+$", re.DOTALL),
     "zh": re.compile(r".+?[。！？]|.+$", re.DOTALL),
@@ -63,34 +56,10 @@ def read_questions(file: Path, language: str, *, sentences: bool) -> list[Questi
     return questions
 
 
-def score(model: Any, tokenizer: Any, questions: list[Question]) -> list[list[float]]:
-    """Log-odds of every candidate of every question."""
-    prompts = []
-    for question in questions:
-        batch = build_batch(
-            tokenizer, DEFAULT_INSTRUCTION, question.text, question.passages, max_length=8192
-        )
-        prompts += batch.prompts()
-    scores = dict(_log_odds(model, tokenizer, prompts))
-    found = iter(scores[place] for place in range(len(prompts)))
-    return [[next(found) for _ in question.passages] for question in questions]
-
-
-@torch.inference_mode()
-def _log_odds(model: Any, tokenizer: Any, prompts: list[list[int]]) -> Iterator[tuple[int, float]]:
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    while order:
-        length = len(prompts[order[-1]])
-        size = max(BATCH_TOKENS // length, 1)
-        order, places = order[:-size], order[-size:]
-        ids = torch.zeros(len(places), length, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, place in enumerate(places):
-            ids[row, length - len(prompts[place]) :] = torch.tensor(prompts[place])
-            mask[row, length - len(prompts[place]) :] = 1
-        logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=1).logits[:, -1].float()
-        odds = logits[:, tokenizer.yes] - logits[:, tokenizer.no]
-        yield from zip(places, odds.tolist(), strict=True)
+def score(reranker: Reranker, question: Question) -> list[float]:
+    """Log-odds of every candidate, in order."""
+    result = reranker.rerank(question.text, question.passages)
+    return [document.log_odds for document in sorted(result, key=lambda one: one.index)]
 
 
 def summarise(scores: list[list[float]]) -> str:
@@ -113,20 +82,19 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="use only every n-th question")
     options = parser.parse_args()
 
-    folder = checkpoint_folder()
-    model = AutoModelForCausalLM.from_pretrained(folder).to(getattr(torch, options.dtype)).eval()
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
     print("| language | passages | questions | top-1 | MRR | right > 0 | others < 0 | seconds |")
     print("|---|---|---|---|---|---|---|---|")
-    for language in ("en", "zh"):
-        for unit in ("paragraphs", "sentences"):
-            file = options.data / f"xquad.{language}.json"
-            questions = read_questions(file, language, sentences=unit == "sentences")
-            questions = questions[:: options.limit]
-            begin = time.perf_counter()
-            cells = summarise(score(model, tokenizer, questions))
-            seconds = time.perf_counter() - begin
-            print(f"| {language} | {unit} | {len(questions)} | {cells} | {seconds:.0f} |")
+    with Reranker("lexical", engine_options={"dtype": options.dtype}) as reranker:
+        reranker.start()
+        for language in ("en", "zh"):
+            for unit in ("paragraphs", "sentences"):
+                file = options.data / f"xquad.{language}.json"
+                questions = read_questions(file, language, sentences=unit == "sentences")
+                questions = questions[:: options.limit]
+                begin = time.perf_counter()
+                cells = summarise([score(reranker, question) for question in questions])
+                seconds = time.perf_counter() - begin
+                print(f"| {language} | {unit} | {len(questions)} | {cells} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":

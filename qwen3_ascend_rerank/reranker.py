@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
@@ -29,6 +28,7 @@ from .errors import (
     RerankTimeoutError,
 )
 from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
+from .ranking import check_answer, ranked
 from .request import (
     Request,
     checked_count,
@@ -39,7 +39,7 @@ from .request import (
     checked_timeout,
     checked_top_n,
 )
-from .results import RankedDocument, RerankResult, Usage, probability
+from .results import RerankResult, Usage, probability
 from .selfcheck import checked_level
 from .startup import begin, open_tokenizer
 
@@ -370,7 +370,7 @@ class Reranker:
         judgements, tokens, scored = await self._judge(request)
         info = self._info
         return RerankResult(
-            documents=_ranked(request, judgements),
+            documents=ranked(request, judgements),
             query=request.query,
             instruction=request.instruction,
             model=info.model if info else str(self.model),
@@ -433,37 +433,11 @@ class Reranker:
                 f"the {name} engine failed on {len(batch)} documents: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        _check_answer(name, log_odds, len(batch))
+        check_answer(name, log_odds, len(batch))
         return batch, [
             Judgement(float(value), cut)
             for value, cut in zip(log_odds, batch.truncated, strict=True)
         ]
-
-
-def _check_answer(engine: str, log_odds: Sequence[float], expected: int) -> None:
-    if len(log_odds) != expected:
-        raise EngineError(
-            f"the {engine} engine gave {len(log_odds)} scores for {expected} documents"
-        )
-    wrong = [index for index, value in enumerate(log_odds) if not math.isfinite(value)]
-    if wrong:
-        raise EngineError(
-            f"the {engine} engine gave {log_odds[wrong[0]]} as log-odds of document {wrong[0]} "
-            f"({len(wrong)} such of {expected}): the model overflowed or the runtime is at fault; "
-            "try dtype float32 in engine_options"
-        )
-
-
-def _ranked(request: Request, judgements: Sequence[Judgement]) -> tuple[RankedDocument, ...]:
-    """Documents by falling log-odds; ties in input order; threshold first, then top_n."""
-    documents = [
-        RankedDocument(index, text, probability(judged.log_odds), judged.log_odds, judged.truncated)
-        for index, (text, judged) in enumerate(zip(request.documents, judgements, strict=True))
-    ]
-    if request.threshold is not None:
-        documents = [one for one in documents if one.score >= request.threshold]
-    documents.sort(key=lambda one: -one.log_odds)
-    return tuple(documents[: request.top_n])
 
 
 def _wait(future: Future[T]) -> T:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import multiprocessing.util  # noqa: F401 - see _close_at_exit
+import multiprocessing.util  # noqa: F401 - see _be_first_at_exit
 import os
 from collections.abc import Callable, Coroutine, Hashable
 from threading import RLock
@@ -39,6 +39,7 @@ class _SharedEngine:
     async def started(self) -> Engine:
         # The start belongs to nobody: a caller that gives up must not end it for the others.
         if self._starting is None or _failed(self._starting):
+            _be_first_at_exit()
             self._starting = asyncio.create_task(self._start())
         return await asyncio.shield(self._starting)
 
@@ -109,10 +110,15 @@ async def _close_all(engines: list[_SharedEngine]) -> None:
     await asyncio.gather(*(engine.close() for engine in engines), return_exceptions=True)
 
 
-@atexit.register
+def _be_first_at_exit() -> None:
+    # Exit hooks run in reverse order. That of weakref, registered by its first finaliser, would
+    # take an engine's processes apart before they are asked to end; that of multiprocessing.util,
+    # registered when that is imported, would wait for them without end.
+    atexit.unregister(_close_at_exit)
+    atexit.register(_close_at_exit)
+
+
 def _close_at_exit() -> None:
-    # Hooks run in reverse order. That of multiprocessing.util, which is registered when that is
-    # imported, waits for child processes without end, so it must come after this one.
     with _lock:
         engines = list(_shared.values())
         _shared.clear()
