@@ -63,7 +63,9 @@ def test_a_right_engine_passes_with_few_tokens(cache_block: int) -> None:
     report = check(Faulty(cache_block=cache_block), known=cache_block != 128)
     assert report.failures == []
     assert report.tokens < 2000
-    assert len(report.checks) == 3 + (sum(map(len, LEXICAL_ANSWERS.values())) if cache_block != 128 else 0)
+    assert len(report.checks) == 3 + (
+        sum(map(len, LEXICAL_ANSWERS.values())) if cache_block != 128 else 0
+    )
 
 
 def test_a_right_engine_passes_in_chunks_too() -> None:
