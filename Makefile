@@ -11,6 +11,9 @@ PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/ll
 OLDEST := $(VENV)/oldest-transformers
 SOURCES := qwen3_ascend_rerank integrations scripts benchmarks tests
 
+# Small models gain nothing from threads, which on a busy machine wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-full lint format clean
 
@@ -21,11 +24,11 @@ demo: $(VENV)/demo  ## Rerank real passages; MODEL=Qwen/Qwen3-Reranker-0.6B for 
 	@$(BIN)/qwen3-rerank demo --model $(MODEL) --engine $(ENGINE)
 
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
-	$(BIN)/python -m pytest
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/engines/test_torch.py tests/lexical
+	$(PYTEST)
+	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/lexical
 
 test-full: test  ## Run the slow tests too
-	$(BIN)/python -m pytest -m full
+	$(PYTEST) -m full
 
 lint: $(VENV)/test  ## Check style and types
 	$(BIN)/ruff format --check $(SOURCES)
