@@ -27,8 +27,9 @@ test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST)
 	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/lexical
 
-test-full: test  ## Run the slow tests too
+test-full: test  ## Run the slow tests too, and the engine's on other releases of vLLM
 	$(PYTEST) -m full
+	$(BIN)/python scripts/test_vllm_versions.py
 
 lint: $(VENV)/test  ## Check style and types
 	$(BIN)/ruff format --check $(SOURCES)

@@ -43,7 +43,7 @@ class Release:
     pins: tuple[str, ...] = ()
     """Requirements that narrow its own to what there was in its time."""
     preload: tuple[str, ...] = ()
-    """Debian packages whose libraries it wants to be loaded beforehand."""
+    """Libraries that it wants to be loaded beforehand: Debian packages, or paths in its own."""
     right: bool = True
     """Whether it is known to compute rightly."""
 
@@ -51,7 +51,7 @@ class Release:
 RELEASES = (
     Release("0.11.0", ("transformers==4.57.1",)),
     Release("0.13.0", ("transformers==4.57.1",), right=False),
-    Release("0.18.0", ("transformers==4.57.1",), ("libtcmalloc-minimal4", "libgomp1")),
+    Release("0.18.0", ("transformers==4.57.1",), ("libtcmalloc-minimal4", "lib/libiomp5.so")),
     Release("0.23.0", ("transformers==5.5.4",)),
     Release("0.32.0"),
 )
@@ -74,17 +74,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("versions", nargs="*", choices=[[], *known], help="default: all")
     parser.add_argument("--folder", type=Path, help="where environments are made")
+    parser.add_argument(
+        "--logs", type=Path, help="an existing folder where what was printed is kept"
+    )
     options = parser.parse_args()
     print("| vLLM | pairs | largest difference | |\n|---|---|---|---|")
     surprises = 0
     for version in options.versions or known:
-        outcomes = run(known[version], options.folder)
+        outcomes = run(known[version], options.folder, options.logs)
         print(row(known[version], outcomes), flush=True)
         surprises += is_right(outcomes) != known[version].right
     return 1 if surprises else 0
 
 
-def run(release: Release, folder: Path | None) -> list[Outcome]:
+def run(release: Release, folder: Path | None, logs: Path | None) -> list[Outcome]:
     """Make the environment, run the tests in it, and remove it."""
     with environment(folder) as home, (home / "log").open("w+", encoding="utf-8") as log:
         try:
@@ -92,9 +95,11 @@ def run(release: Release, folder: Path | None) -> list[Outcome]:
             return test(release, home, log)
         except subprocess.CalledProcessError as error:
             log.seek(0)
-            *_, last = lines = log.read().strip().splitlines() or [str(error)]
-            print("\n".join(lines[-40:]), file=sys.stderr)
+            *_, last = log.read().strip().splitlines() or [str(error)]
             return [Outcome(Path(error.cmd[0]).name, failure=last)]
+        finally:
+            if logs is not None:
+                shutil.copy(home / "log", logs / f"vllm-{release.version}.log")
 
 
 @contextmanager
@@ -159,12 +164,15 @@ def is_right(outcomes: list[Outcome]) -> bool:
     return bool(outcomes) and not any(one.failure for one in outcomes)
 
 
-def libraries(packages: Iterable[str], home: Path, log: TextIO) -> Iterator[str]:
-    """The shared libraries of Debian packages, unpacked beside the environment."""
-    for package in packages:
-        unpacked = home / "libraries" / package
+def libraries(names: Iterable[str], home: Path, log: TextIO) -> Iterator[str]:
+    """Shared libraries: those in the environment, and of Debian packages, unpacked beside it."""
+    for name in names:
+        if "/" in name:
+            yield str(home / name)
+            continue
+        unpacked = home / "libraries" / name
         unpacked.mkdir(parents=True)
-        call(log, "apt-get", "download", package, folder=unpacked)
+        call(log, "apt-get", "download", name, folder=unpacked)
         (archive,) = unpacked.glob("*.deb")
         call(log, "dpkg-deb", "--extract", archive, unpacked)
         yield str(next(unpacked.glob("usr/lib/*/*.so.?")))
