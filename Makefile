@@ -9,6 +9,9 @@ PACKAGES := -e '.[cli,demo,torch]' -e integrations/langchain -e integrations/lla
 PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 # The oldest transformers that the torch engine supports, laid over the newest without a second torch.
 OLDEST := $(VENV)/oldest-transformers
+# The oldest releases of both frameworks, and LangChain's standard suite, laid over it in the same way.
+OLDEST_FRAMEWORKS := $(VENV)/oldest-frameworks
+STANDARD_SUITE := $(VENV)/standard-suite
 SOURCES := qwen3_ascend_rerank integrations scripts benchmarks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
@@ -27,8 +30,12 @@ test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST)
 	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/lexical
 
-test-full: test  ## Run the slow tests too, and the engine's on other releases of vLLM
+test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full
+	PYTHONPATH=$(OLDEST_FRAMEWORKS) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m pytest integrations \
+		-W "ignore:The 'validate_default' attribute"
+	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
+		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	$(BIN)/python scripts/test_vllm_versions.py
 
 lint: $(VENV)/test  ## Check style and types
@@ -67,3 +74,12 @@ endif
 $(OLDEST): $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
 		'transformers==4.51.3' 'tokenizers==0.21.4' 'huggingface-hub==0.36.2'
+
+$(OLDEST_FRAMEWORKS): $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
+		'langchain-core==1.0.0' 'langchain-classic==1.0.0' 'langchain-text-splitters==1.0.0' \
+		'langgraph==1.0.0' 'langgraph-checkpoint==3.0.0' 'langgraph-prebuilt==1.0.0' \
+		'llama-index-core==0.13.0' 'llama-index-workflows==1.3.0'
+
+$(STANDARD_SUITE): $(BIN)/python
+	$(BIN)/python -m pip install --quiet --target $@ 'langchain-tests>=1.0,<2'
