@@ -22,8 +22,9 @@ from qwen3_ascend_rerank import (
     Reranker,
     UnsupportedModelError,
 )
-from qwen3_ascend_rerank.engines.torch import TorchEngine
-from qwen3_ascend_rerank.prompt import build_batch, load_tokenizer
+from qwen3_ascend_rerank.engines.torch import TorchEngine, loading
+from qwen3_ascend_rerank.engines.torch.passes import Share
+from qwen3_ascend_rerank.prompt import PromptBatch, build_batch, load_tokenizer
 from tests.support import official
 from tests.support.models import NO, YES, write_converted, write_original
 
@@ -130,18 +131,16 @@ def test_a_cancelled_call_withdraws_its_waiting_passes(tied: Path) -> None:
     passes = 0
     begun = threading.Event()
 
-    def counted(prompts: list[list[int]]) -> list[float]:
+    def counted(shares: list[Share]) -> list[list[float]]:
         nonlocal passes
         passes += 1
         begun.set()
-        return [0.0] * len(prompts)
+        return [[0.0] * len(share.rows) for share in shares]
 
     async def run() -> None:
         await engine.start()
-        engine._forward = counted  # type: ignore[method-assign]
-        tokenizer = load_tokenizer(tied / "tokenizer.json")
-        batch = build_batch(tokenizer, "i", "q", ["document"] * 1000, 300)
-        call = asyncio.create_task(engine.score(batch))
+        engine._body.run = counted  # type: ignore[union-attr, method-assign, assignment]
+        call = asyncio.create_task(engine.score(some_batch(tied, 1000)))
         await asyncio.to_thread(begun.wait, 10)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -151,6 +150,135 @@ def test_a_cancelled_call_withdraws_its_waiting_passes(tied: Path) -> None:
 
     asyncio.run(run())
     assert passes < 1000
+
+
+def some_batch(folder: Path, count: int, query: str = QUERIES[0]) -> PromptBatch:
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    return build_batch(tokenizer, DEFAULT_INSTRUCTION, query, make_documents(count), 300)
+
+
+def test_concurrent_calls_go_through_the_model_together_and_score_as_alone(tied: Path) -> None:
+    batches = [
+        some_batch(tied, count, query) for count, query in zip((9, 1, 4), QUERIES, strict=True)
+    ]
+
+    async def run() -> tuple[list[list[float]], list[list[float]], list[int]]:
+        engine = TorchEngine(str(tied), max_length=300, batch_tokens=700)
+        await engine.start()
+        alone = [await engine.score(batch) for batch in batches]
+        body, together = engine._body, []
+        assert body is not None
+        run_pass = body.run
+
+        def watched(shares: list[Share]) -> list[list[float]]:
+            together.append(len(shares))
+            return run_pass(shares)
+
+        body.run = watched  # type: ignore[method-assign, assignment]
+        merged = await asyncio.gather(*map(engine.score, batches))
+        await engine.aclose()
+        return alone, merged, together
+
+    alone, merged, together = asyncio.run(run())
+    assert max(together) > 1
+    for one, other in zip(alone, merged, strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
+
+
+def test_rounded_shapes_change_no_score(tied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
+    monkeypatch.setitem(loading.STEPS, "cpu", 64)
+    rounded = engine_log_odds(tied, QUERIES[0], make_documents(9), batch_tokens=600)
+    assert rounded == pytest.approx(exact, abs=1e-4)
+
+
+def failing(body: Any, error: Exception, passes: Callable[[int], bool]) -> list[int]:
+    """Have `body` fail in passes of as many documents as `passes` says; what it was asked."""
+    run_pass, asked = body.run, []
+
+    def run(shares: list[Share]) -> list[list[float]]:
+        asked.append(sum(len(share.rows) for share in shares))
+        if passes(asked[-1]):
+            raise error
+        return run_pass(shares)
+
+    body.run = run
+    return asked
+
+
+def test_memory_that_runs_out_halves_the_passes(
+    tied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> tuple[list[float], list[float], list[int]]:
+        engine = TorchEngine(str(tied), max_length=300)
+        await engine.start()
+        batch = some_batch(tied, 20)
+        expected = await engine.score(batch)
+        asked = failing(engine._body, torch.OutOfMemoryError("full"), lambda count: count > 6)
+        found = await engine.score(batch)
+        await engine.aclose()
+        return expected, found, asked
+
+    expected, found, asked = asyncio.run(run())
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert asked[0] == 22
+    assert asked[-1] <= 6
+    assert "ran out of memory with a pass of" in caplog.text
+
+
+def test_a_document_without_memory_is_an_error_that_says_what_to_do(tied: Path) -> None:
+    async def run() -> None:
+        engine = TorchEngine(str(tied), max_length=300)
+        await engine.start()
+        failing(engine._body, torch.OutOfMemoryError("full"), lambda count: True)
+        with pytest.raises(EngineError, match=r"cpu has no memory for a pass of \d+ tokens"):
+            await engine.score(some_batch(tied, 3))
+        await engine.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_pass_that_fails_ends_its_calls_and_no_later_one(tied: Path) -> None:
+    async def run() -> None:
+        engine = TorchEngine(str(tied), max_length=300)
+        await engine.start()
+        first = [True]
+        failing(engine._body, ValueError("odd"), lambda count: first.pop() if first else False)
+        with pytest.raises(ValueError, match="odd"):
+            await engine.score(some_batch(tied, 3))
+        assert len(await engine.score(some_batch(tied, 3))) == 5
+        await engine.aclose()
+
+    asyncio.run(run())
+
+
+def test_closing_ends_calls_in_flight(tied: Path) -> None:
+    async def run() -> None:
+        engine = TorchEngine(str(tied), max_length=300, batch_tokens=1)
+        await engine.start()
+        call = asyncio.create_task(engine.score(some_batch(tied, 300)))
+        await asyncio.sleep(0.05)
+        await engine.aclose()
+        with pytest.raises(EngineError, match="closed during the call"):
+            await call
+        with pytest.raises(EngineError, match="engine is closed"):
+            await engine.score(some_batch(tied, 1))
+
+    asyncio.run(run())
+
+
+def test_a_model_with_a_sliding_window_is_refused(qwen_file: Path, tmp_path: Path) -> None:
+    folder = write_original(
+        tmp_path / "sliding",
+        qwen_file,
+        tied=True,
+        use_sliding_window=True,
+        sliding_window=16,
+        max_window_layers=1,
+    )
+    with Reranker(folder, engine="torch") as reranker:
+        with pytest.raises(UnsupportedModelError, match="sliding window"):
+            reranker.start()
 
 
 def test_an_engine_that_has_not_started_has_no_info() -> None:
@@ -254,7 +382,7 @@ def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) 
         ({"device": "cuda:7"}, "finds no such device"),
         ({"device": "npu"}, "torch-npu"),
         ({"dtype": "int3"}, "dtype is 'int3'; use one of float32"),
-        ({"nonsense": 1}, "takes no option nonsense; it takes attn_implementation"),
+        ({"nonsense": 1}, "takes no option nonsense; it takes batch_tokens"),
     ],
 )
 def test_options_that_cannot_be_met_are_named(

@@ -1,0 +1,172 @@
+"""The engine: calls in, passes of the model in a thread of its own, log-odds out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ...errors import EngineError
+from ...prompt import PromptBatch
+from ..base import EngineInfo
+from .body import Body, out_of_memory
+from .loading import load
+from .passes import Call, Share, take_pass
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class TorchEngine:
+    """Runs Qwen3-Reranker through transformers' modules, one pass at a time.
+
+    A query's prefix is computed once and shared by its documents, no token is padded in the linear
+    layers, and documents of concurrent calls go through the model together. Only the last position
+    meets the head, h · (W_yes - W_no) in float32, which is the difference of the two logits of the
+    official code.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_length: int = 8192,
+        tokenizer: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_tokens: int | None = None,
+    ) -> None:
+        """Describe the engine; `start()` loads it.
+
+        Args:
+            model: a folder, a hub id or ``lexical``; original or converted checkpoint.
+            max_length: longest prompt, in tokens.
+            tokenizer: where ``tokenizer.json`` is when it is not beside the model.
+            device: ``npu``, ``cuda``, ``cpu``, ``npu:1``, …; the first of these three that is
+                there if not given.
+            dtype: ``float32``, ``bfloat16`` or ``float16``; if not given, float32 on a CPU and
+                bfloat16 elsewhere (float16 where the device has no bfloat16).
+            batch_tokens: tokens of one pass; if not given, 2,048 on a CPU and elsewhere what free
+                memory allows. Halved when memory runs out.
+        """
+        self._model = model
+        self._max_length = max_length
+        self._tokenizer = tokenizer
+        self._device = device
+        self._dtype = dtype
+        self._budget = batch_tokens or 0
+        self._body: Body | None = None
+        self._info: EngineInfo | None = None
+        self._calls: list[Call] = []
+        self._working: asyncio.Task[None] | None = None
+        self._closed = False
+        # One thread: two passes at once would only slow each other down.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank-torch")
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, and where."""
+        if self._info is None:
+            raise EngineError("the engine has not started yet; call start() first")
+        return self._info
+
+    async def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            MissingDependencyError: torch or transformers is not installed.
+            ModelError: the checkpoint is not there, of another kind, or damaged.
+            InvalidInputError: a device or dtype that is not to be had.
+        """
+        loaded = await self._in_thread(
+            load, self._model, self._max_length, self._tokenizer, self._device, self._dtype
+        )
+        self._body, self._info = loaded.body, loaded.info
+        self._budget = self._budget or loaded.batch_tokens
+        for length in loaded.warm_up:
+            await self.score(_practice(length))
+
+    async def score(self, batch: PromptBatch) -> list[float]:
+        """Log-odds of "yes", shape (len(batch),)."""
+        if self._closed:
+            raise EngineError("the engine is closed")
+        _ = self.info  # says so where it has not started
+        if not len(batch):
+            return []
+        call = Call(batch)
+        self._calls.append(call)
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        try:
+            return await call.done
+        finally:
+            if call in self._calls:
+                self._calls.remove(call)
+
+    async def aclose(self) -> None:
+        """Let the model go; a pass that is running ends by itself, waiting calls end now."""
+        self._closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._body = None
+        self._fail(self._calls, EngineError("the engine was closed during the call"))
+
+    async def _work(self) -> None:
+        """Pass after pass, until no call waits."""
+        while self._body is not None and (shares := take_pass(self._calls, self._budget)):
+            try:
+                values = await self._in_thread(self._body.run, shares)
+            except asyncio.CancelledError:  # the thread was shut down
+                return
+            except Exception as error:  # noqa: BLE001 - it is the callers'
+                self._take_back(shares, error)
+                continue
+            for share, log_odds in zip(shares, values, strict=True):
+                share.call.answer(share.rows, log_odds)
+                self._to_the_end(share.call)
+
+    def _take_back(self, shares: Sequence[Share], error: Exception) -> None:
+        """Try again with smaller passes where memory ran out; else `error` ends the calls."""
+        import torch
+
+        calls = [share.call for share in shares]
+        tokens = sum(share.tokens for share in shares)
+        documents = sum(len(share.rows) for share in shares)
+        if not isinstance(error, torch.OutOfMemoryError) or self._body is None:
+            self._fail(calls, error)
+        elif documents == 1:
+            self._fail(calls, out_of_memory(self._body.device, tokens))
+        else:
+            self._budget = max(1, min(self._budget, tokens) // 2)
+            logger.warning(
+                "%s ran out of memory with a pass of %d tokens; going on with passes of %d",
+                self._body.device,
+                tokens,
+                self._budget,
+            )
+            for share in shares:
+                share.call.give_back(share.rows)
+
+    def _fail(self, calls: Sequence[Call], error: Exception) -> None:
+        for call in list(calls):
+            if not call.done.done():
+                call.done.set_exception(error)
+            if call in self._calls:
+                self._calls.remove(call)
+
+    def _to_the_end(self, call: Call) -> None:
+        """Whoever was served waits behind the others."""
+        if call in self._calls:
+            self._calls.remove(call)
+            self._calls.append(call)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.wrap_future(self._thread.submit(function, *arguments))
+
+
+def _practice(length: int) -> PromptBatch:
+    """A document whose prompt has `length` tokens and means nothing."""
+    half = length // 2
+    return PromptBatch([0] * half, [[0] * (length - half)], [], "", "", [""], [False])

@@ -1,0 +1,184 @@
+"""From a checkpoint to a model on its device, with every weight from the checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...checkpoint import Checkpoint, open_checkpoint, tokenizer_file
+from ...errors import CorruptModelError, InvalidInputError, MissingDependencyError
+from ...prompt import QwenTokenizer, load_tokenizer
+from ..base import EngineInfo
+from .body import Body
+
+CPU_TOKENS = 2048
+"""Tokens of one pass on a CPU, which gains nothing from more."""
+MOST_TOKENS = 16_384
+"""The same for accelerators, where they have the memory."""
+STEPS = {"npu": 64}
+"""What lengths are rounded up to, by kind of device: an NPU compiles for each shape. Else 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready."""
+
+    body: Body
+    info: EngineInfo
+    batch_tokens: int
+    """How many tokens one pass should have at most."""
+    warm_up: list[int]
+    """Lengths of prompts to run before the first real one, where shapes are compiled."""
+
+
+def load(
+    model: str, max_length: int, tokenizer: str | None, device: str | None, dtype: str | None
+) -> Loaded:
+    """Load `model`; the arguments are those of `TorchEngine`, the errors of its `start`."""
+    torch, transformers = _import("torch"), _import("transformers")
+    place = _choose_device(torch, device)
+    precision = _choose_dtype(torch, place, dtype)
+    checkpoint = open_checkpoint(model)
+    _check_length(checkpoint, model, max_length)
+    file = tokenizer_file(tokenizer or str(checkpoint.folder))
+    whole = _load_model(transformers, checkpoint, precision)
+    head = _head(whole, checkpoint, load_tokenizer(file)).detach().to(place)
+    bare = whole.model.to(place).eval()
+    step = STEPS.get(place.type, 1)
+    return Loaded(
+        body=Body(bare, head, checkpoint.name, step),
+        info=EngineInfo(
+            model=model,
+            engine="torch",
+            version=f"torch {torch.__version__}, transformers {transformers.__version__}",
+            device=str(place),
+            dtype=str(precision).removeprefix("torch."),
+            max_length=max_length,
+            tokenizer=file,
+        ),
+        batch_tokens=_batch_tokens(torch, place, precision, bare.config),
+        warm_up=_warm_up(step, max_length),
+    )
+
+
+def _head(model: Any, checkpoint: Checkpoint, qwen: QwenTokenizer) -> Any:
+    """What h is multiplied with to give log-odds, in float32, shape (hidden_size,)."""
+    if checkpoint.converted:
+        return model.score.weight[0].float()
+    rows = model.get_output_embeddings().weight
+    return rows[qwen.yes].float() - rows[qwen.no].float()
+
+
+def _batch_tokens(torch: Any, device: Any, dtype: Any, config: Any) -> int:
+    """As many tokens as half of the free memory holds the activations of."""
+    if device.type == "cpu":
+        return CPU_TOKENS
+    free, _ = getattr(torch, device.type).mem_get_info(device)
+    heads = config.num_attention_heads * config.head_dim
+    token = (4 * config.hidden_size + 3 * config.intermediate_size + 16 * heads) * dtype.itemsize
+    return int(max(1, min(MOST_TOKENS, free // 2 // token)))
+
+
+def _warm_up(step: int, max_length: int) -> list[int]:
+    doublings = range(max_length.bit_length()) if step > 1 else range(0)
+    return [step << more for more in doublings if step << more < max_length]
+
+
+def _check_length(checkpoint: Checkpoint, model: str, max_length: int) -> None:
+    limit = checkpoint.config.get("max_position_embeddings")
+    if isinstance(limit, int) and max_length > limit:
+        raise InvalidInputError(
+            f"max_length is {max_length} but {model} takes at most {limit} tokens"
+        )
+
+
+def _import(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the torch engine needs {package}, which cannot be imported ({error}); "
+            'pip install "qwen3-ascend-rerank[torch]"'
+        ) from error
+
+
+def _choose_device(torch: Any, wanted: str | None) -> Any:
+    if importlib.util.find_spec("torch_npu") and (wanted or "npu").startswith("npu"):
+        importlib.import_module("torch_npu")  # registers the npu device with torch
+    if wanted is None:
+        wanted = next((kind for kind in ("npu", "cuda") if _is_there(torch, kind)), "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        device = None
+    if device is None or (device.type != "cpu" and not _is_there(torch, device.type)):
+        raise InvalidInputError(
+            f"device is {wanted!r} but torch {torch.__version__} finds no such device here; use "
+            "npu (needs torch-npu), cuda or cpu, or one of several as npu:1"
+        )
+    return device
+
+
+def _is_there(torch: Any, kind: str) -> bool:
+    module = getattr(torch, kind, None)
+    return module is not None and bool(module.is_available())
+
+
+def _choose_dtype(torch: Any, device: Any, wanted: str | None) -> Any:
+    names = ("float32", "bfloat16", "float16")
+    if wanted is not None and wanted not in names:
+        raise InvalidInputError(f"dtype is {wanted!r}; use one of {', '.join(names)}")
+    if wanted is None and device.type == "cpu":
+        wanted = "float32"
+    if wanted is None:
+        supported = getattr(getattr(torch, device.type), "is_bf16_supported", lambda: True)
+        wanted = "bfloat16" if supported() else "float16"
+    return getattr(torch, wanted)
+
+
+def _load_model(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
+    """The transformers model, with every weight from the checkpoint and none made up."""
+    kind = getattr(
+        transformers,
+        "Qwen3ForSequenceClassification" if checkpoint.converted else "Qwen3ForCausalLM",
+        None,
+    )
+    if kind is None:
+        raise MissingDependencyError(
+            f"transformers {transformers.__version__} does not know Qwen3; "
+            "pip install 'transformers>=4.51'"
+        )
+    try:
+        with _quiet(transformers):
+            model, found = kind.from_pretrained(
+                checkpoint.folder, torch_dtype=dtype, output_loading_info=True
+            )
+    except Exception as error:
+        raise CorruptModelError(
+            f"the weights of {checkpoint.name} in {checkpoint.folder} cannot be loaded: "
+            f"{str(error).strip().splitlines()[0] if str(error) else type(error).__name__}; "
+            "fetch them again"
+        ) from error
+    tied = {"lm_head.weight"} if checkpoint.config.get("tie_word_embeddings") else set()
+    if missing := sorted(set(found["missing_keys"]) - tied):
+        raise CorruptModelError(
+            f"the checkpoint of {checkpoint.name} in {checkpoint.folder} lacks {len(missing)} "
+            f"weights, {missing[0]} first; fetch it again"
+        )
+    return model
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,94 @@
+"""Which documents of which calls go through the model together; nothing here knows torch."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ...prompt import PromptBatch
+
+
+class Call:
+    """One query and its documents on their way through the model."""
+
+    def __init__(self, batch: PromptBatch) -> None:
+        """All documents of `batch` are waiting."""
+        self.prefix = batch.prefix
+        self.rows = [document + batch.suffix for document in batch.documents]
+        self.log_odds = [math.nan] * len(self.rows)
+        self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+        self.kept: list[tuple[Any, Any]] = []
+        """Keys and values of the prefix, a pair of tensors (len(prefix), heads, head_dim) for
+        each layer, once it has been computed and while rows are waiting that need it."""
+        self._waiting = sorted(range(len(self.rows)), key=lambda row: len(self.rows[row]))
+        self._given: set[int] = set()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows are left that have not been taken."""
+        return bool(self._waiting)
+
+    def take(self, tokens: int, limit: int | None) -> list[int]:
+        """Take the longest waiting rows, up to `tokens` in all but at least one.
+
+        Args:
+            tokens: how many tokens are meant for this call, the prefix included if it is new.
+            limit: how many it must not exceed, even with one row; None: no limit.
+        """
+        used = 0 if self.kept else len(self.prefix)
+        rows: list[int] = []
+        while self._waiting:
+            used += len(self.rows[self._waiting[-1]])
+            if (rows and used > tokens) or (limit is not None and used > limit):
+                break
+            rows.append(self._waiting.pop())
+        self._given.update(rows)
+        return rows
+
+    def give_back(self, rows: Iterable[int]) -> None:
+        """Let rows wait that were taken in vain."""
+        self._given.difference_update(rows)
+        self._waiting.extend(reversed(list(rows)))
+
+    def answer(self, rows: Iterable[int], log_odds: Iterable[float]) -> None:
+        """Note what the model says of `rows`; with the last of them the call is done."""
+        for row, value in zip(rows, log_odds, strict=True):
+            self.log_odds[row] = value
+            self._given.discard(row)
+        if not self._waiting and not self._given and not self.done.done():
+            self.done.set_result(self.log_odds)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of one call goes through the model in one pass."""
+
+    call: Call
+    rows: list[int]
+    """Numbers of its documents, longest first."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are computed for it."""
+        own = sum(len(self.call.rows[row]) for row in self.rows)
+        return own + (0 if self.call.kept else len(self.call.prefix))
+
+
+def take_pass(calls: Iterable[Call], budget: int) -> list[Share]:
+    """The next pass: at most `budget` tokens, unless a single document alone has more.
+
+    Every call gets an equal part, and what one does not need is left to those after it, so that a
+    large call holds up nobody; callers put first who has waited longest.
+    """
+    calls = [call for call in calls if call.waiting]
+    shares: list[Share] = []
+    left = budget
+    for place, call in enumerate(calls):
+        rows = call.take(left // (len(calls) - place), left if shares else None)
+        if rows:
+            shares.append(Share(call, rows))
+            left -= shares[-1].tokens
+    return shares
