@@ -11,6 +11,7 @@ loses what came before.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -25,6 +26,9 @@ Level = Literal["auto", "full", "invariants", "off"]
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
 """How far two computations of one log-odds may lie apart, by precision of the model's body."""
+
+SHOWN = 3
+"""How many failed checks an error spells out for each fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,19 @@ class Report:
         if self.failures:
             raise SelfcheckError(
                 f"{subject} does not compute right scores:\n"
-                + "\n".join(
-                    f"* {check.name}: asked {check.asked}; expected {check.expected}, got "
-                    f"{check.found}. {check.fault}"
-                    for check in self.failures
-                )
-                + '\nTo use it in spite of this, pass selfcheck="off".'
+                + "".join(map(self._explain, dict.fromkeys(check.fault for check in self.failures)))
+                + 'To use it in spite of this, pass selfcheck="off".'
             )
+
+    def _explain(self, fault: str) -> str:
+        """The checks that point to `fault`, no more than it takes to believe it."""
+        checks = [check for check in self.failures if check.fault == fault]
+        lines = [
+            f"* {check.name}: asked {check.asked}; expected {check.expected}, got {check.found}.\n"
+            for check in checks[:SHOWN]
+        ]
+        more = f"* and {len(checks) - SHOWN} more like these.\n" if len(checks) > SHOWN else ""
+        return f"{''.join(lines)}{more}  {fault}\n"
 
 
 def checked_level(level: str) -> Level:
@@ -129,23 +139,44 @@ class _Examiner:
         return abs(one - other) <= self.tolerance
 
     def fill_blocks(self, query: str) -> str:
-        """`query`, continued until what its documents share fills two blocks of the cache."""
-        wanted = min(2 * self.info.cache_block + 1, self.info.max_length - 64)
-        for word in itertools.cycle(FILLER):
-            if len(self._batch(query, []).prefix) >= wanted:
+        """`query`, continued until all of it lies in full blocks of the cache, two at least.
+
+        Whatever the query, the same follows after those blocks. So a cache that mixes up prompts
+        gives another query this one's score to the last bit.
+        """
+        block = self.info.cache_block
+        if not block:
+            return query
+        full = max(2, math.ceil(self._prefix_length(query) / block)) * block
+        wanted = min(full + 1, self.info.max_length - 64)
+        filler = ""
+        for word in itertools.cycle(reversed(FILLER)):
+            if self._prefix_length(query + filler) >= wanted:
                 break
-            query += word
-        return query
+            filler = word + filler
+        return query + filler
+
+    def _prefix_length(self, query: str) -> int:
+        return len(self._batch(query, []).prefix)
 
     def _batch(
         self, query: str, documents: list[str], instruction: str = DEFAULT_INSTRUCTION
     ) -> PromptBatch:
-        return build_batch(self._tokenizer, instruction, query, documents, self.info.max_length)
+        info = self.info
+        return build_batch(
+            self._tokenizer,
+            instruction,
+            query,
+            documents,
+            info.max_length,
+            as_text=info.takes_text,
+        )
 
 
 # -- invariants ------------------------------------------------------------------------------------
 
-FILLER = (" and", " the", " river", " runs", " past", " old", " walls", " of", " stone,")
+FILLER = (" and", " the", " river", " runs", " past", " old", " walls", " of", " stone")
+"""Words of one token each."""
 DOCUMENTS = [
     "The capital of China is Beijing.",
     "Bread is made of flour, water and salt.",
@@ -159,11 +190,11 @@ async def _invariants(examiner: _Examiner) -> list[Check]:
     first, other = map(examiner.fill_blocks, QUERIES)
     document = DOCUMENTS[0]
     (alone,) = await examiner.ask(first, [document])
-    (another,) = await examiner.ask(other, [document])
     in_batch, *rest = await examiner.ask(first, DOCUMENTS)
     (again,) = await examiner.ask(first, [document])
+    (another,) = await examiner.ask(other, [document])
     pair = f"{QUERIES[0]!r} … and {document!r}"
-    different = [in_batch, *rest, another]
+    different = [again, *rest, another]
     return [
         Check(
             "alone and in a batch",
@@ -234,11 +265,17 @@ PUBLISHED_NAME = re.compile(r"qwen3-reranker-(0\.6b|4b|8b)", re.IGNORECASE)
 """Repository ids, served names and folders that hold original Qwen3-Reranker weights."""
 
 SWAPPED = 'It is near the answer turned round: "no" and "yes" are swapped; the order is [no, yes].'
+HEAD = (
+    "The answers are right but for a factor: the head was not loaded, or with other weights than "
+    "those of [no, yes]."
+)
 TEMPLATE = (
     "The prompt does not arrive as it was sent (a template missing or doubled, a suffix cut off), "
     "or the model computes wrongly in this runtime."
 )
 
+PROPORTIONAL = 0.01
+"""How far answers may lie from a multiple of the right ones, as a share of the largest."""
 
 LEXICAL_ANSWERS = {
     "What is the capital of China?": {
@@ -287,19 +324,36 @@ async def _published_answers(examiner: _Examiner) -> list[Check]:
 
 async def _lexical_answers(examiner: _Examiner) -> list[Check]:
     """The lexical model's answers are those of its construction."""
-    checks = []
+    expected: list[float] = []
+    found: list[float] = []
+    pairs: list[str] = []
     for query, answers in LEXICAL_ANSWERS.items():
-        found = await examiner.ask(query, list(answers))
-        for (document, expected), value in zip(answers.items(), found, strict=True):
-            turned = examiner.same(-expected, value)
-            checks.append(
-                Check(
-                    "the lexical model's answer",
-                    f"{query!r} and {document!r}",
-                    f"{expected:.4f} ± {examiner.tolerance:g}",
-                    f"{value:.4f}",
-                    examiner.same(expected, value),
-                    SWAPPED if turned else TEMPLATE,
-                )
-            )
-    return checks
+        expected += answers.values()
+        found += await examiner.ask(query, list(answers))
+        pairs += [f"{query!r} and {document!r}" for document in answers]
+    fault = _likely_fault(examiner, expected, found)
+    return [
+        Check(
+            "the lexical model's answer",
+            pair,
+            f"{right:.4f} ± {examiner.tolerance:g}",
+            f"{value:.4f}",
+            examiner.same(right, value),
+            fault,
+        )
+        for pair, right, value in zip(pairs, expected, found, strict=True)
+    ]
+
+
+def _likely_fault(examiner: _Examiner, expected: list[float], found: list[float]) -> str:
+    """What fits `found`, log-odds that should be `expected`.
+
+    The head multiplies what the body computes, so another head gives the same answers times a
+    factor; another prompt moves each answer by another amount.
+    """
+    answers = list(zip(expected, found, strict=True))
+    if all(examiner.same(-right, value) for right, value in answers):
+        return SWAPPED
+    factor = sum(right * value for right, value in answers) / sum(right**2 for right in expected)
+    furthest = max(abs(value - factor * right) for right, value in answers)
+    return HEAD if furthest <= PROPORTIONAL * max(map(abs, found)) else TEMPLATE

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from qwen3_ascend_rerank import InvalidInputError, Reranker, SelfcheckError
+from qwen3_ascend_rerank import EngineInfo, InvalidInputError, Reranker, SelfcheckError
 from qwen3_ascend_rerank.engines import EngineSpec, PromptBatch
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.lexical import tokenizer_file
 from qwen3_ascend_rerank.prompt import HEAD, load_tokenizer
-from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS, Report, check_engine
+from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS, QUERIES, Report, _Examiner, check_engine
 from qwen3_ascend_rerank.startup import probe, recall, remember
 from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support.models import write_original
@@ -66,6 +66,22 @@ def test_a_right_engine_passes_with_few_tokens(cache_block: int) -> None:
     assert len(report.checks) == 3 + (
         sum(map(len, LEXICAL_ANSWERS.values())) if cache_block != 128 else 0
     )
+
+
+@pytest.mark.parametrize("cache_block", [16, 32, 64, 128])
+@pytest.mark.parametrize("model", ["lexical", "qwen"])
+def test_queries_differ_only_in_what_is_cached(
+    model: str, cache_block: int, qwen_file: Path
+) -> None:
+    file = qwen_file if model == "qwen" else tokenizer_file()
+    engine = FakeEngine()
+    engine._info = EngineInfo(model, "", "", "", "float32", 8192, file, cache_block=cache_block)
+    examiner = _Examiner(engine, load_tokenizer(file))
+    one, other = (examiner._batch(examiner.fill_blocks(query), []).prefix for query in QUERIES)
+    assert len(one) == len(other)
+    different = [place for place, ids in enumerate(zip(one, other, strict=True)) if len({*ids}) > 1]
+    assert different
+    assert max(different) // cache_block < len(one) // cache_block
 
 
 def test_a_right_engine_passes_in_chunks_too() -> None:
@@ -166,16 +182,18 @@ def test_a_wrong_engine_is_caught_and_the_fault_named(fault: str) -> None:
     assert "asked" in str(caught.value)
     assert "expected" in str(caught.value)
     assert 'selfcheck="off"' in str(caught.value)
+    assert str(caught.value).count("\n") < 16  # a person reads it
 
 
 def test_a_random_head_is_caught() -> None:
     class RandomHead(Faulty):
         async def start(self) -> None:
             await super().start()
-            assert self._head is not None
-            self._head = torch.randn_like(self._head)
+            assert self._body is not None
+            self._body._head = torch.randn_like(self._body._head)
 
-    assert ANSWER in names(check(RandomHead()))
+    with pytest.raises(SelfcheckError, match="right but for a factor: the head was not loaded"):
+        check(RandomHead()).demand("this engine")
 
 
 def test_prompts_that_lose_their_beginning_in_chunks_are_caught() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import multiprocessing.util  # noqa: F401 - see _be_first_at_exit
 import os
 from collections.abc import Callable, Coroutine, Hashable
@@ -18,6 +19,8 @@ from typing import Any
 from ..errors import RerankerClosedError
 from .base import Engine
 from .loop import submit
+
+logger = logging.getLogger(__name__)
 
 _lock = RLock()  # a finaliser may run while this thread holds it
 _shared: dict[Hashable, _SharedEngine] = {}
@@ -47,8 +50,13 @@ class _SharedEngine:
         if self._starting is None:
             return
         self._starting.cancel()
-        with contextlib.suppress(BaseException):
-            await (await self._starting).aclose()
+        (outcome,) = await asyncio.gather(self._starting, return_exceptions=True)
+        if isinstance(outcome, BaseException):
+            return  # it never started, and those who waited know why
+        try:
+            await outcome.aclose()
+        except Exception:
+            logger.warning("%s did not end in an orderly way", outcome.info.model, exc_info=True)
 
 
 class EngineLease:

@@ -113,7 +113,11 @@ From 0.11.1 to 0.13.0 there are both, and ``activation=False`` has no effect.
 
 
 def engine_arguments(
-    signatures: Signatures, *, converted: bool, options: Mapping[str, Any] = MappingProxyType({})
+    signatures: Signatures,
+    *,
+    converted: bool,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    log_odds: bool = True,
 ) -> dict[str, Any]:
     """The arguments for ``AsyncEngineArgs``: `options`, and what makes it a reranker.
 
@@ -121,6 +125,8 @@ def engine_arguments(
         signatures: what the installed vLLM accepts.
         converted: whether the checkpoint is a sequence classification model already.
         options: the user's engine arguments and those of a `Plan`.
+        log_odds: whether to ask for log-odds where that takes an engine argument (vLLM 0.9.2);
+            clients of a server expect probabilities.
 
     Raises:
         InvalidInputError: an option that this vLLM does not know, or that contradicts ours.
@@ -132,7 +138,7 @@ def engine_arguments(
     ours |= {name: value for name, value in _QUIET if name in signatures.engine_args}
     if not converted:
         ours["hf_overrides"] = dict(HF_OVERRIDES)
-    if _softmax_is_the_switch(signatures):
+    if log_odds and _softmax_is_the_switch(signatures):
         name, _ = _first([(each, None) for each in _POOLER_CONFIG], signatures.engine_args)
         ours[name] = {"softmax": False}
     merged = {name: _merge(name, options.get(name), value) for name, value in ours.items()}

@@ -1,12 +1,8 @@
 """VLLMEngine: the real vLLM gives TorchEngine's log-odds to every caller, and leaves nothing."""
 
 import asyncio
-import gc
-import os
 import random
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -16,7 +12,6 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_rerank import (
-    EngineDeadError,
     EngineError,
     InvalidInputError,
     MissingDependencyError,
@@ -33,7 +28,7 @@ from tests.support.pairs import QUERIES, log_odds, make_documents
 
 HAS_VLLM = find_spec("vllm") is not None
 if HAS_VLLM:
-    from tests.support.processes import children, run_script, wait_until
+    from tests.support.processes import wait_until
 
 needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="needs vLLM")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of vLLM and all that it imports
@@ -54,26 +49,6 @@ def assert_agree(
     record_property("pairs", len(found))
     record_property("max_difference", difference)
     assert difference < TOLERANCE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
-    """A start that fails leaves a ZeroMQ context, which warns when it is collected: so here."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture(scope="class")
-def engine() -> VLLMEngine:
-    return VLLMEngine("lexical", max_length=LENGTH)
-
-
-@pytest.fixture(scope="class")
-def vllm(engine: VLLMEngine) -> Iterator[Reranker]:
-    """A Reranker on the lexical model in vLLM, started."""
-    with Reranker(engine, max_length=LENGTH) as reranker:
-        reranker.start()
-        yield reranker
 
 
 @pytest.fixture(scope="class")
@@ -171,7 +146,7 @@ class TestTheLexicalModel:
         with Reranker(vllm.model, max_length=LENGTH) as other:
             with ThreadPoolExecutor(1) as pool:
                 call = pool.submit(other.score, "query", make_documents(2000))
-                assert wait_until(lambda: bool(other._calls), 5)
+                assert wait_until(lambda: bool(other._calls._running), 5)
                 other.close()
                 with pytest.raises(RerankerClosedError):
                     call.result(10)
@@ -224,116 +199,6 @@ def test_a_random_model_scores_as_on_torch(
 
 
 @needs_vllm
-class TestProcesses:
-    def test_killed_end_calls_by_name_and_a_new_reranker_works(self) -> None:
-        before = children()
-        settings: dict[str, Any] = {"engine": "vllm", "max_length": LENGTH}
-        with Reranker("lexical", **settings) as reranker:
-            reranker.start()
-            core, _ = split(children() - before)
-            self.assert_death_is_named(reranker, core)
-            with Reranker("lexical", **settings) as successor:
-                assert successor.score("capital", ["capital", "flour"])[0] > 0.5
-                _, workers = split({each for each in children() - before if each != core})
-                for worker in workers:  # of which older versions have none on a CPU
-                    self.assert_death_is_named(successor, worker)
-        assert wait_until(lambda: not children() - before, 10)
-
-    def assert_death_is_named(self, reranker: Reranker, process: Any) -> None:
-        process.suspend()  # so that calls are in flight
-        with ThreadPoolExecutor(8) as pool:
-            calls = [pool.submit(reranker.score, "query", make_documents(50)) for _ in range(8)]
-            assert wait_until(lambda: len(reranker._calls) == 8, 10)
-            time.sleep(0.5)
-            assert not any(call.done() for call in calls)
-            process.send_signal(signal.SIGKILL)
-            died = time.monotonic()
-            for call in calls:
-                with pytest.raises(EngineDeadError, match=r"process of vllm 0.* has died"):
-                    call.result(10)
-        assert time.monotonic() - died < 10
-        with pytest.raises(EngineDeadError, match="make a new one"):
-            reranker.score("query", ["document"])
-
-    def test_of_a_start_end_with_it(self) -> None:
-        before = children()
-        reranker = Reranker("lexical", engine="vllm", max_length=LENGTH)
-        with ThreadPoolExecutor(1) as pool:
-            start = pool.submit(reranker.start)
-            assert wait_until(lambda: bool(children() - before), 120)
-            closed = time.monotonic()
-            reranker.close()
-            assert time.monotonic() - closed < 10
-            with pytest.raises(RerankerClosedError):
-                start.result(5)
-        assert wait_until(lambda: not children() - before, 5)
-
-
-def split(processes: set[Any]) -> tuple[Any, list[Any]]:
-    """The engine core, a child of this process, and the workers, its children."""
-    (core,) = (each for each in processes if each.ppid() == os.getpid())
-    return core, [each for each in processes if each != core]
-
-
-UNGUARDED = """
-import logging
-from qwen3_ascend_rerank import Reranker
-
-logger = logging.getLogger(__name__)
-with Reranker("lexical", engine="vllm") as reranker:
-    reranker.rerank("query", ["document"])
-"""
-
-FAILING = """
-from qwen3_ascend_rerank import Reranker
-
-if __name__ == "__main__":
-    reranker = Reranker("lexical", engine="vllm", max_length=300)
-    scores = reranker.score("capital of China", ["Beijing, capital of China", "bread"])
-    print("right order:", scores[0] > scores[1])
-    raise SystemError("a mistake of the user's own")
-"""
-
-IMPATIENT = """
-import threading, time
-from qwen3_ascend_rerank import Reranker
-
-if __name__ == "__main__":
-    reranker = Reranker("lexical", engine="vllm", max_length=300)
-    threading.Thread(target=reranker.start, daemon=True).start()
-    time.sleep(15)
-    print("leaving")
-"""
-
-
-@needs_vllm
-class TestScript:
-    def test_without_a_guard_gets_one_error_that_names_it(self, tmp_path: Path) -> None:
-        run = run_script(tmp_path / "unguarded.py", UNGUARDED)
-        assert run.status == 1
-        assert run.printed.count("Traceback") == 1
-        assert 'if __name__ == "__main__":' in run.printed.splitlines()[-3]
-        assert not run.left
-
-    def test_that_fails_without_closing_leaves_nothing(self, tmp_path: Path) -> None:
-        run = run_script(tmp_path / "failing.py", FAILING)
-        assert "right order: True" in run.printed
-        assert run.status == 1
-        assert "a mistake of the user's own" in run.printed
-        assert run.printed.count("Traceback") == 1
-        assert "leaked" not in run.printed
-        assert "deprecated" not in run.printed
-        assert not run.left
-
-    @pytest.mark.full
-    def test_that_ends_during_the_start_leaves_nothing(self, tmp_path: Path) -> None:
-        run = run_script(tmp_path / "impatient.py", IMPATIENT)
-        assert "leaving" in run.printed
-        assert run.status == 0
-        assert not run.left
-
-
-@needs_vllm
 class TestOptions:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
@@ -358,7 +223,7 @@ class TestOptions:
 
 
 def test_without_vllm_the_way_to_get_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_ascend_rerank.engines.vllm.detect", lambda: Machine("cpu", 0))
+    monkeypatch.setattr("qwen3_ascend_rerank.engines.vllm.engine.detect", lambda: Machine("cpu", 0))
     with Reranker("lexical", engine="vllm") as reranker:
         with pytest.raises(
             MissingDependencyError, match=r'pip install "qwen3-ascend-rerank\[npu\]'
@@ -371,7 +236,7 @@ def test_a_broken_vllm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("libgomp.so.1: cannot open shared object file")
 
     machine = Machine("cpu", 0, vllm="0.30.0", vllm_platform="cpu")
-    monkeypatch.setattr("qwen3_ascend_rerank.engines.vllm.detect", lambda: machine)
+    monkeypatch.setattr("qwen3_ascend_rerank.engines.vllm.engine.detect", lambda: machine)
     monkeypatch.setattr("qwen3_ascend_rerank.runtime.probes.Signatures.installed", fail)
     with Reranker("lexical", engine="vllm") as reranker:
         with pytest.raises(MissingDependencyError, match=r"vLLM 0.30.0 is installed but .*libgomp"):

@@ -69,7 +69,7 @@ class TestAudit:
         assert audit.main([self.unpack(tmp_path, "0.40.0")]) == 0
         printed = capsys.readouterr().out
         assert "vLLM 0.40.0" in printed
-        assert "since 0.32.0" in printed
+        assert "since 0.33.0" in printed
         assert "tensor_parallel_size" in printed
         assert "engine arguments: {'runner': 'pooling'}" in printed
         assert "cuda: warning: vLLM 0.40.0: nothing is known" in printed

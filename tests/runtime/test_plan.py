@@ -40,13 +40,13 @@ class TestReleases:
 
 
 class TestUnknown:
-    @pytest.mark.parametrize("version", ["0.33.0", "1.0", "0.33.0.dev1+gabc", "main"])
+    @pytest.mark.parametrize("version", ["0.34.0", "1.0", "0.34.0.dev1+gabc", "main"])
     def test_newer_than_the_table_is_said_and_tried(self, version):
         made = planned(cuda(version))
         made.check()
         assert f"vLLM {version}: nothing is known" in str(made.warnings[0])
 
-    @pytest.mark.parametrize("version", ["0.32.0", "0.32.1", "0.31.0"])
+    @pytest.mark.parametrize("version", ["0.33.0", "0.33.1", "0.32.0"])
     def test_known_is_not(self, version):
         assert not planned(cuda(version)).warnings
 

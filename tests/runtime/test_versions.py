@@ -1,6 +1,7 @@
 """The table of hazards, row by row."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -118,15 +119,13 @@ class TestCuda:
 
 
 class TestCpu:
-    @pytest.mark.parametrize("version", ["0.13.0", "0.13.0+cpu"])
-    def test_0_13_is_left_to_the_selfcheck(self, version):
-        made = planned(cpu(version))
-        made.check()
-        assert "other numbers" in str(made.warnings[0])
+    @pytest.mark.parametrize("version", ["0.12.0", "0.13.0", "0.13.0+cpu"])
+    def test_0_12_and_0_13_do_without_their_kernel_of_rms_norm(self, version):
+        assert planned(cpu(version)).settings["compilation_config"] == {"custom_ops": ["-rms_norm"]}
 
-    @pytest.mark.parametrize("version", ["0.12.0", "0.14.0"])
-    def test_its_neighbours_are_not(self, version):
-        assert not planned(cpu(version)).warnings
+    @pytest.mark.parametrize("version", ["0.11.2", "0.14.0"])
+    def test_their_neighbours_use_theirs(self, version):
+        assert "compilation_config" not in planned(cpu(version)).settings
 
     def test_runs_in_float32(self):
         assert planned(cpu("0.30.0")).settings["dtype"] == "float32"
@@ -151,13 +150,24 @@ class TestCpu:
     def test_its_kv_cache_holds_two_whole_prompts(self, max_length, options, gibibytes):
         config = {"num_hidden_layers": 28, "num_key_value_heads": 8, "head_dim": 128}
         made = planned(cpu("0.30.0"), max_length=max_length, config=config, **options)
-        assert made.environment == {"VLLM_CPU_KVCACHE_SPACE": gibibytes}
+        assert made.environment["VLLM_CPU_KVCACHE_SPACE"] == gibibytes
 
     def test_its_kv_cache_of_the_user_is_kept(self):
-        assert not planned(cpu("0.30.0"), environ={"VLLM_CPU_KVCACHE_SPACE": "9"}).environment
-        assert not planned(cpu("0.30.0"), gpu_memory_utilization=0.5).environment
-        assert not planned(cpu("0.30.0"), kv_cache_memory_bytes=2**30).environment
-        assert not planned(cuda("0.30.0")).environment
+        for made in (
+            planned(cpu("0.30.0"), environ={"VLLM_CPU_KVCACHE_SPACE": "9"}),
+            planned(cpu("0.30.0"), gpu_memory_utilization=0.5),
+            planned(cpu("0.30.0"), kv_cache_memory_bytes=2**30),
+            planned(cuda("0.30.0")),
+        ):
+            assert "VLLM_CPU_KVCACHE_SPACE" not in made.environment
+
+    @pytest.mark.parametrize(("cores", "reserved"), [(1, "0"), (8, "0"), (9, None), (64, None)])
+    def test_few_cores_all_compute(self, cores, reserved, monkeypatch):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+        name = "VLLM_CPU_NUM_OF_RESERVED_CPU"
+        assert planned(cpu("0.30.0")).environment.get(name) == reserved
+        assert name not in planned(cpu("0.30.0"), environ={name: "1"}).environment
+        assert name not in planned(cuda("0.30.0")).environment
 
     def test_blocks_of_32_share_prefixes(self):
         assert planned(cpu("0.11.1")).settings["block_size"] == 32

@@ -1,0 +1,216 @@
+"""VLLMEngine: starts vLLM, has it score, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from ...checkpoint import Checkpoint, open_checkpoint, tokenizer_file
+from ...errors import EngineDeadError, EngineError, MissingDependencyError
+from ...prompt import PromptBatch
+from ...runtime import probes
+from ...runtime.detect import Machine, detect
+from ...runtime.plan import Plan, Request, plan, read_quantization
+from ..base import EngineInfo, log_odds_of
+from . import launch, library
+from .processes import Processes
+
+logger = logging.getLogger(__name__)
+
+
+class VLLMEngine:
+    """Runs Qwen3-Reranker through vLLM's pooling task, with continuous batching.
+
+    Token ids go in, so vLLM neither formats nor truncates anything; log-odds come out. How the
+    installed vLLM wants to be asked is probed, and what its version is known to get wrong is set
+    right or refused (`runtime/probes.py`). The model runs in a process of its own.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_length: int = 8192,
+        tokenizer: str | None = None,
+        **engine_arguments: Any,
+    ) -> None:
+        """Describe the engine; `start()` loads it.
+
+        Args:
+            model: a folder, a hub id or ``lexical``; original or converted checkpoint.
+            max_length: longest prompt, in tokens.
+            tokenizer: where ``tokenizer.json`` is when it is not beside the model.
+            engine_arguments: whatever the installed vLLM's ``AsyncEngineArgs`` takes:
+                ``tensor_parallel_size``, ``dtype``, ``gpu_memory_utilization``,
+                ``additional_config``, …
+        """
+        self._model = model
+        self._max_length = max_length
+        self._tokenizer = tokenizer
+        self._arguments = engine_arguments
+        self._llm: Any = None
+        self._prompt: Callable[[list[int]], Any] = library.raw_prompt
+        self._parameters: Any = None
+        self._info: EngineInfo | None = None
+        self._processes = Processes()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._calls: set[asyncio.Future[float]] = set()
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, and where."""
+        if self._info is None:
+            raise EngineError("the engine has not started yet; call start() first")
+        return self._info
+
+    async def start(self) -> None:
+        """Load the model; takes half a minute or more.
+
+        Raises:
+            MissingDependencyError: vLLM is not installed.
+            ModelError: the checkpoint is not there, of another kind, or damaged.
+            InvalidInputError: an engine argument that this vLLM does not know.
+            EngineError: scores could not be right in this runtime, or vLLM does not start.
+        """
+        launch.check_main_module()
+        await launch.in_thread(self._load)
+
+    async def score(self, batch: PromptBatch) -> list[float]:
+        """Log-odds of "yes", shape (len(batch),); all pairs are under way at once."""
+        calls = [asyncio.ensure_future(self._score(prompt)) for prompt in batch.prompts()]
+        self._calls.update(calls)
+        try:
+            return await asyncio.gather(*calls)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EngineError("the engine was closed during the call") from None
+            raise
+        finally:
+            await _cancel(calls)
+            self._calls.difference_update(calls)
+
+    async def aclose(self) -> None:
+        """End the engine's processes, and a start that is still under way."""
+        with self._lock:
+            self._closed = True
+            llm, self._llm = self._llm, None
+        await _cancel(list(self._calls))
+        if llm is None:
+            await launch.in_thread(self._processes.abandon_start)
+            return
+        if (handler := getattr(llm, "output_handler", None)) is not None:
+            await _cancel([handler])  # else it logs the end as an error
+        await launch.in_thread(lambda: self._shut_down(llm))
+
+    async def _score(self, prompt: list[int]) -> float:
+        llm = self._llm
+        if llm is None:
+            raise EngineError("the engine is closed")
+        request = f"rerank-{next(self._numbers)}"
+        try:
+            outputs = llm.encode(self._prompt(prompt), self._parameters.clone(), request)
+            *_, last = [output async for output in outputs]
+        except Exception as error:
+            if getattr(llm, "errored", False):
+                raise EngineDeadError(
+                    f"the process of {self.info.version} has died, and with it the model: close "
+                    "this Reranker and make a new one; vLLM's log says what happened, out of "
+                    "memory being the commonest cause"
+                ) from error
+            raise
+        value = float(last.outputs.data.reshape(-1)[0])
+        return value if self.info.log_odds_exact else log_odds_of(value)
+
+    def _load(self) -> None:
+        machine = detect()
+        if machine.vllm is None:
+            raise MissingDependencyError(
+                'the vllm engine needs vLLM; pip install "qwen3-ascend-rerank[npu]" on an NPU, '
+                '"qwen3-ascend-rerank[vllm]" elsewhere'
+            )
+        checkpoint = open_checkpoint(self._model)
+        tokenizer = tokenizer_file(self._tokenizer or checkpoint.folder)
+        with launch.one_at_a_time:
+            made = self._plan(machine, checkpoint)
+            with launch.environment(made.environment):
+                accepted = library.signatures(machine)
+                options = {"disable_log_stats": True, **self._arguments, **made.settings}
+                arguments = probes.engine_arguments(
+                    accepted, converted=checkpoint.converted, options=options
+                )
+                self._prompt = library.prompt_maker()
+                self._parameters = library.pooling_parameters(accepted)
+                # Nothing here keeps what is created: the frame may live on in the traceback of an
+                # import that failed inside vLLM, and the model with it.
+                self._adopt(
+                    self._create(checkpoint, tokenizer, arguments), machine, accepted, tokenizer
+                )
+
+    def _plan(self, machine: Machine, checkpoint: Checkpoint) -> Plan:
+        """What this runtime needs for right scores; its reasons are logged."""
+        request = Request(
+            self._max_length,
+            self._arguments,
+            read_quantization(checkpoint.folder),
+            checkpoint.config,
+        )
+        made = plan(machine, request)
+        made.check()
+        for adjustment in made.adjustments:
+            logger.info("%s", adjustment)
+        for warning in made.warnings:
+            logger.warning("%s", warning)
+        return made
+
+    def _create(self, checkpoint: Checkpoint, tokenizer: Path, arguments: dict[str, Any]) -> Any:
+        with self._lock:
+            if self._closed:
+                raise EngineError("the engine was closed while it started")
+            self._processes.begin_start()
+        try:
+            return library.async_llm(str(checkpoint.folder), str(tokenizer.parent), arguments)
+        except Exception as error:
+            raise EngineError(
+                f"vLLM could not start {self._model}: {error}; its log, above, names the cause"
+            ) from error
+        finally:
+            self._processes.end_start()
+
+    def _adopt(
+        self, llm: Any, machine: Machine, accepted: probes.Signatures, tokenizer: Path
+    ) -> None:
+        self._info = EngineInfo(
+            model=self._model,
+            engine="vllm",
+            version=library.version(machine),
+            device=machine.vllm_platform or machine.platform,
+            dtype=library.dtype(llm),
+            max_length=self._max_length,
+            tokenizer=tokenizer,
+            cache_block=library.cache_block(llm),
+            chunk=library.chunk(llm),
+            log_odds_exact=probes.log_odds_are_exact(accepted),
+        )
+        with self._lock:
+            if not self._closed:
+                self._llm = llm
+                return
+        self._shut_down(llm)  # closed while it was loading: nobody else would
+
+    def _shut_down(self, llm: Any) -> None:
+        library.shut_down(llm)
+        self._processes.end()
+        library.end_messaging(llm)
+
+
+async def _cancel(calls: Collection[asyncio.Future[Any]]) -> None:
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
