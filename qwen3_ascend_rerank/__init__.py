@@ -2,6 +2,7 @@
 
 from .engines import Engine, EngineInfo, PromptBatch
 from .errors import (
+    AuthenticationError,
     CorruptModelError,
     EngineDeadError,
     EngineError,
@@ -14,7 +15,9 @@ from .errors import (
     RerankError,
     RerankTimeoutError,
     SelfcheckError,
+    ServerUnavailableError,
     UnsupportedModelError,
+    UnsupportedServerError,
 )
 from .prompt import DEFAULT_INSTRUCTION
 from .reranker import DEFAULT_MODEL, Reranker
@@ -25,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DEFAULT_INSTRUCTION",
     "DEFAULT_MODEL",
+    "AuthenticationError",
     "CorruptModelError",
     "Engine",
     "EngineDeadError",
@@ -43,6 +47,8 @@ __all__ = [
     "Reranker",
     "RerankerClosedError",
     "SelfcheckError",
+    "ServerUnavailableError",
     "UnsupportedModelError",
+    "UnsupportedServerError",
     "Usage",
 ]

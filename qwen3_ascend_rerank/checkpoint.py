@@ -21,7 +21,8 @@ from .errors import (
 )
 
 TOKENIZER_FILE = "tokenizer.json"
-_EVERYTHING = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+_SMALL = ["*.json", "*.txt", "*.jinja"]
+_WEIGHTS = ["*.safetensors"]
 _ORIGINAL = "Qwen3ForCausalLM"
 _CONVERTED = "Qwen3ForSequenceClassification"
 
@@ -47,18 +48,20 @@ class Checkpoint:
         return bool(self.config["architectures"] == [_CONVERTED])
 
 
-def open_checkpoint(model: str) -> Checkpoint:
+def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
     """Find, fetch where needed, and recognise the checkpoint of `model`.
 
     Args:
         model: a folder, a hub id such as ``Qwen/Qwen3-Reranker-0.6B``, or ``lexical``.
+        weights: whether its weights are fetched too.
 
     Raises:
         ModelNotFoundError: no such folder; or no such model, or no way to reach the hub.
         UnsupportedModelError: a model of another kind.
         CorruptModelError: ``config.json`` is missing or damaged.
     """
-    folder = lexical.checkpoint_folder() if model == lexical.NAME else _fetch(model, _EVERYTHING)
+    wanted = _SMALL + _WEIGHTS if weights else _SMALL
+    folder = lexical.checkpoint_folder() if model == lexical.NAME else _fetch(model, wanted)
     config = _read_config(folder)
     kind, architectures = config.get("model_type"), config.get("architectures")
     if kind != "qwen3" or architectures not in ([_ORIGINAL], [_CONVERTED]):

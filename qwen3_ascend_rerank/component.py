@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from pydantic import Field, InstanceOf, PrivateAttr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import Self, TypedDict
 
+from .address import public_options
 from .engines import EngineInfo
 from .errors import InvalidInputError, QueryTooLongError
+from .lifetime import Closing
 from .reranker import Reranker
 from .results import RerankResult
 from .settings import RERANKER_FIELDS, RerankSettings
@@ -60,7 +61,7 @@ class CallOptions(TypedDict, total=False):
     timeout: float | None
 
 
-class RerankComponent(RerankSettings):
+class RerankComponent(RerankSettings, Closing):
     """The settings, and the Reranker made from them when it is first needed, or handed in.
 
     Copies have a Reranker of their own on the same engine. A pickle holds the settings only.
@@ -83,7 +84,7 @@ class RerankComponent(RerankSettings):
         if not isinstance(reranker, Reranker):
             return values
         its = {name: getattr(reranker, name) for name in RERANKER_FIELDS}
-        if not isinstance(its["model"], str):
+        if not isinstance(its["model"], str | None):
             its["model"] = type(its["model"]).__name__
         fixed = its.keys() - CallOptions.__annotations__.keys()
         if other := sorted(name for name in fixed if values.get(name, its[name]) != its[name]):
@@ -115,28 +116,6 @@ class RerankComponent(RerankSettings):
         if self.reranker is None:
             await self._core.aclose()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     def __copy__(self) -> Self:
         return super().__copy__()._disowned()
 
@@ -144,8 +123,9 @@ class RerankComponent(RerankSettings):
         return super().__deepcopy__(memo)._disowned()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Excluded fields, secrets among them, stay behind; the environment fills them again.
-        return partial(type(self), **self._state()), ()
+        # Secrets and other excluded fields stay behind; the environment fills them again.
+        state = {**self._state(), "engine_options": public_options(self.engine_options)}
+        return partial(type(self), **state), ()
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._state() == other._state()
@@ -161,6 +141,11 @@ class RerankComponent(RerankSettings):
     def _disowned(self) -> Self:
         self._own = None
         return self
+
+    @property
+    def _model_name(self) -> str:
+        """What traces call the model: its name, or where it is served."""
+        return self.model or str(self.base_url)
 
     @property
     def _core(self) -> Reranker:

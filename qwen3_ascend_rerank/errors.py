@@ -11,7 +11,10 @@ RerankError
 ├── MissingDependencyError   an optional package is not installed (an ImportError)
 ├── EngineError              the engine failed, or answered with something that is no score
 │   ├── EngineDeadError      the engine's process is gone; a new Reranker starts a new one
-│   └── SelfcheckError       the engine runs, and computes wrong scores
+│   ├── SelfcheckError       the engine runs, and computes wrong scores
+│   ├── ServerUnavailableError  no server answers in time, or only with faults; try again later
+│   ├── AuthenticationError  the server wants another API key
+│   └── UnsupportedServerError  the server answers, but cannot be asked for right scores
 ├── RerankTimeoutError       the call took longer than its timeout (a TimeoutError)
 └── RerankerClosedError      the Reranker was closed before or during the call
 ```
@@ -62,6 +65,18 @@ class EngineDeadError(EngineError):
 
 class SelfcheckError(EngineError):
     """The engine runs, but did not give the answers that it must give; do not trust its scores."""
+
+
+class ServerUnavailableError(EngineError):
+    """No server could be reached, or none recovered from its faults in time; try again later."""
+
+
+class AuthenticationError(EngineError):
+    """The server refused the API key, or wants one."""
+
+
+class UnsupportedServerError(EngineError):
+    """The server answers, but cannot be asked in a way that gives right scores."""
 
 
 class RerankTimeoutError(RerankError, TimeoutError):

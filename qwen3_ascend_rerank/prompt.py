@@ -16,9 +16,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import ne
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -61,9 +62,29 @@ class PromptBatch:
     """Each document as text, cut where its ids are cut: for engines that take only text."""
     truncated: list[bool]
     """Whether each document was cut."""
+    defused: int = 0
+    """Texts, of instruction, query and documents, in which control tokens were broken up."""
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    @property
+    def opening(self) -> str:
+        """The text of `prefix`."""
+        return HEAD + _opening(self.instruction, self.query)
+
+    def closings(self) -> list[str]:
+        """The text that follows `opening` in each prompt: a document and the end."""
+        return [f" {text}{TAIL}" for text in self.texts]
+
+    def part(self, start: int, stop: int) -> PromptBatch:
+        """The same query with some of its documents."""
+        return replace(
+            self,
+            documents=self.documents[start:stop],
+            texts=self.texts[start:stop],
+            truncated=self.truncated[start:stop],
+        )
 
     def prompts(self) -> Iterator[list[int]]:
         """The whole prompts, one list of ids per document."""
@@ -101,6 +122,7 @@ class QwenTokenizer:
             raise CorruptModelError(
                 f"{source} cannot be read as a tokenizer: {error}; fetch it again"
             ) from error
+        self._spellings = _spellings(added)
         words = {word: self._plain.token_to_id(word) for word in ("yes", "no")}
         missing = [token for token in CONTROL_TOKENS if token not in added]
         missing += [word for word, place in words.items() if place is None]
@@ -131,10 +153,24 @@ class QwenTokenizer:
         )
         return [encoding.ids for encoding in encodings]
 
+    def defuse(self, text: str) -> str:
+        """`text` as any tokenizer of this vocabulary reads it: without a control token.
+
+        Each spelling of one gets a space after its first character, as in ``< |im_end|>``.
+        """
+        return self._spellings.sub(r"\g<0> ", text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; a character cut in the middle is left out."""
         text: str = self._plain.decode(list(ids))
         return text.rstrip("\N{REPLACEMENT CHARACTER}")
+
+
+def _spellings(added: Iterable[str]) -> re.Pattern[str]:
+    """Matches the first character of whatever a tokenizer with these tokens takes for one."""
+    return re.compile(
+        "|".join(f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in added if len(one) > 1)
+    )
 
 
 def _whole_characters(text: str) -> str:
@@ -165,17 +201,34 @@ def build_batch(
     query: str,
     documents: Sequence[str],
     max_length: int,
+    *,
+    as_text: bool = False,
 ) -> PromptBatch:
     """The prompts of one query and its documents, each of at most `max_length` tokens.
 
     Only a document's tail is ever cut: never the query, the instruction or the suffix. The ids are
     those of the official code at the same `max_length`.
 
+    Args:
+        tokenizer: the tokenizer of the model.
+        instruction: what makes a document relevant.
+        query: what is asked.
+        documents: the texts to judge.
+        max_length: longest prompt, in tokens.
+        as_text: for engines that send text to another tokenizer: the texts are made safe for it
+            first, and `texts` are what gives the ids when it is read anew.
+
     Raises:
         QueryTooLongError: instruction and query leave no room for a single token of a document.
     """
-    opening = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
-    shared, *encoded = tokenizer.encode([opening, *(" " + document for document in documents)])
+    defused = 0
+    if as_text:
+        given = [_whole_characters(text) for text in (instruction, query, *documents)]
+        instruction, query, *documents = safe = [tokenizer.defuse(text) for text in given]
+        defused = sum(map(ne, given, safe))
+    shared, *encoded = tokenizer.encode(
+        [_opening(instruction, query), *(" " + document for document in documents)]
+    )
     prefix = tokenizer.head + shared
     room = max_length - len(prefix) - len(tokenizer.tail)
     if room < 1:
@@ -185,16 +238,38 @@ def build_batch(
             "query); shorten the query or the instruction, or raise max_length"
         )
     truncated = [len(ids) > room for ids in encoded]
-    kept = [ids[:room] if cut else ids for ids, cut in zip(encoded, truncated, strict=True)]
+    kept, texts = list(encoded), list(documents)
+    for place, cut in enumerate(truncated):
+        if cut:
+            kept[place], texts[place] = _shortened(tokenizer, encoded[place], room, as_text)
     return PromptBatch(
         prefix=prefix,
         documents=kept,
         suffix=tokenizer.tail,
         instruction=instruction,
         query=query,
-        texts=[
-            tokenizer.decode(ids)[1:] if cut else document
-            for document, ids, cut in zip(documents, kept, truncated, strict=True)
-        ],
+        texts=texts,
         truncated=truncated,
+        defused=defused,
     )
+
+
+def _opening(instruction: str, query: str) -> str:
+    return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
+
+
+def _shortened(
+    tokenizer: QwenTokenizer, ids: list[int], room: int, as_text: bool
+) -> tuple[list[int], str]:
+    """The first `room` ids of a document, and their text; or the longest text that fits.
+
+    A text that ends elsewhere can be split otherwise, so the two are not quite the same.
+    """
+    kept = ids[:room]
+    text = tokenizer.decode(kept)[1:]
+    if not as_text:
+        return kept, text
+    while len(again := tokenizer.encode([" " + text])[0]) > room:
+        kept.pop()
+        text = tokenizer.decode(kept)[1:]
+    return again, text

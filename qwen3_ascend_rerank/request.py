@@ -71,11 +71,16 @@ def checked_threshold(threshold: float | None) -> float | None:
 
 def checked_timeout(timeout: float | None) -> float | None:
     """Seconds above 0; None: no limit."""
-    if timeout is None:
+    if timeout is None or timeout == math.inf:
         return None
-    if not _is_number(timeout) or not timeout > 0:
-        raise InvalidInputError(f"timeout is {_described(timeout)}; pass seconds > 0, or None")
-    return None if math.isinf(timeout) else float(timeout)
+    return checked_seconds("timeout", timeout)
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """A time above 0 that has an end."""
+    if not _is_number(seconds) or not 0 < seconds < math.inf:
+        raise InvalidInputError(f"{name} is {_described(seconds)}; pass seconds > 0")
+    return float(seconds)
 
 
 def _is_number(value: object) -> bool:

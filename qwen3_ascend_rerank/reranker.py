@@ -6,27 +6,21 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
-from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Self
 
+from .address import checked_api_key, checked_urls, hidden_options, public_options
 from .cache import Judgement, ScoreCache
+from .calls import Calls, wait
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
 from .engines.loop import submit
 from .engines.shared import EngineLease, Start
-from .errors import (
-    EngineDeadError,
-    EngineError,
-    InvalidInputError,
-    RerankerClosedError,
-    RerankError,
-    RerankTimeoutError,
-)
+from .errors import EngineDeadError, EngineError, InvalidInputError, RerankError
+from .lifetime import Closing
 from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from .ranking import check_answer, ranked
 from .request import (
@@ -43,14 +37,15 @@ from .results import RerankResult, Usage, probability
 from .selfcheck import checked_level
 from .startup import begin, open_tokenizer
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-0.6B"
 CLOSE_SECONDS = 30.0
 """How long `close()` waits for the engine to end."""
 
 
-class Reranker:
+class Reranker(Closing):
     """Scores documents for a query with Qwen3-Reranker, and ranks them.
 
     Nothing is loaded before the first call (or `start()`). One Reranker serves any number of
@@ -67,8 +62,10 @@ class Reranker:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Engine = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | Engine | None = None,
         *,
+        base_url: str | Iterable[str] | None = None,
+        api_key: str | SecretStr | None = None,
         engine: str = "auto",
         tokenizer: str | os.PathLike[str] | None = None,
         instruction: str = DEFAULT_INSTRUCTION,
@@ -84,11 +81,18 @@ class Reranker:
 
         Args:
             model: hub id, folder, ``lexical``, or a ready `Engine`, which is then started and
-                closed by the Rerankers that use it.
-            engine: ``torch``, or ``auto`` for the best one that is there.
+                closed by the Rerankers that use it. None: Qwen/Qwen3-Reranker-0.6B, or whatever
+                is served at `base_url`.
+            base_url: where the model is served, instead of being loaded here: one URL, or those
+                of several servers, as a list or with commas between them.
+            api_key: the servers' key; None: ``QWEN3_RERANK_API_KEY`` of the environment. It is
+                kept as a secret, and left out of pickles.
+            engine: ``vllm``, ``torch``, or ``auto`` for the best one that is there; not needed
+                with `base_url`.
             tokenizer: where ``tokenizer.json`` is when it is not beside the model.
             instruction: what makes a document relevant; in English for best results.
-            max_length: longest prompt in tokens; a longer document loses its tail.
+            max_length: longest prompt in tokens; a longer document loses its tail. A server
+                that takes less lowers it.
             top_n: how many documents a result holds at most; None: all.
             threshold: lowest score in [0, 1] that a result holds; applied before `top_n`.
             cache_size: pairs whose scores are remembered; 0: none.
@@ -98,19 +102,18 @@ class Reranker:
                 ``invariants``: the first alone; ``off``. A ready `Engine` is checked only where
                 a level other than ``auto`` asks for it.
             timeout: seconds that one call may take, loading included; None: no limit.
-            engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``.
+            engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``. `headers`
+                for servers are kept as secrets, like `api_key`.
 
         Raises:
             InvalidInputError: a value that cannot be used.
         """
-        # Not isinstance(model, Engine): before Python 3.12 that runs `info`, which needs a start.
-        if isinstance(model, str | os.PathLike):
-            model = checked_text("model", os.fspath(model))
-        elif not hasattr(type(model), "score"):
-            raise InvalidInputError(
-                f"model is {model!r}; give a hub id, a folder, lexical, or an Engine"
-            )
-        self.model: str | Engine = model
+        urls = checked_urls(base_url)
+        self.base_url: str | list[str] | None = (
+            list(urls) if len(urls) > 1 else "".join(urls) or None
+        )
+        self.api_key = checked_api_key(api_key) if urls else None
+        self.model = _checked_model(model, served=bool(urls))
         self.engine = engine
         self.tokenizer = None if tokenizer is None else os.fspath(tokenizer)
         self.instruction = checked_text("instruction", instruction)
@@ -120,10 +123,9 @@ class Reranker:
         self.cache_size = checked_count("cache_size", cache_size, least=0)
         self.selfcheck = checked_level(selfcheck)
         self.timeout = checked_timeout(timeout)
-        self.engine_options = dict(engine_options or {})
+        self.engine_options = hidden_options(engine_options)
 
-        self._closed = False
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls = Calls()
         self._info: EngineInfo | None = None
         self._tokenizer: QwenTokenizer | None = None
         self._key, self._begin = self._describe_engine()
@@ -162,7 +164,7 @@ class Reranker:
             RerankerClosedError: the Reranker is closed, or was closed during the call.
         """
         request = self._request(query, documents, top_n, threshold, instruction, timeout)
-        return _wait(self._submit(self._rerank, request))
+        return wait(self._calls.submit(partial(self._rerank, request), request.timeout))
 
     async def arerank(
         self,
@@ -176,7 +178,8 @@ class Reranker:
     ) -> RerankResult:
         """`rerank` for asyncio, from any event loop; the loop is never blocked."""
         request = self._request(query, documents, top_n, threshold, instruction, timeout)
-        return await asyncio.wrap_future(self._submit(self._rerank, request))
+        call = self._calls.submit(partial(self._rerank, request), request.timeout)
+        return await asyncio.wrap_future(call)
 
     def score(
         self,
@@ -188,7 +191,7 @@ class Reranker:
     ) -> list[float]:
         """P("yes") in [0, 1] of every document, in input order; raises as `rerank` does."""
         request = self._request(query, documents, None, None, instruction, timeout)
-        return _wait(self._submit(self._score, request))
+        return wait(self._calls.submit(partial(self._score, request), request.timeout))
 
     async def ascore(
         self,
@@ -200,19 +203,20 @@ class Reranker:
     ) -> list[float]:
         """`score` for asyncio, from any event loop."""
         request = self._request(query, documents, None, None, instruction, timeout)
-        return await asyncio.wrap_future(self._submit(self._score, request))
+        call = self._calls.submit(partial(self._score, request), request.timeout)
+        return await asyncio.wrap_future(call)
 
     def start(self) -> EngineInfo:
         """Load the model now instead of at the first call, and say what runs where."""
-        return _wait(submit(self._guarded(self._start, None)))
+        return wait(self._calls.submit(self._start))
 
     async def astart(self) -> EngineInfo:
         """`start` for asyncio."""
-        return await asyncio.wrap_future(submit(self._guarded(self._start, None)))
+        return await asyncio.wrap_future(self._calls.submit(self._start))
 
     def close(self) -> None:
         """End calls in flight with `RerankerClosedError`, and give the engine back."""
-        self._closed = True
+        self._calls.close()
         try:
             submit(self._close()).result(CLOSE_SECONDS)
         except FutureTimeoutError:
@@ -220,44 +224,30 @@ class Reranker:
 
     async def aclose(self) -> None:
         """`close` for asyncio."""
-        self._closed = True
+        self._calls.close()
         await asyncio.wrap_future(submit(self._close()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
         return f"Reranker({settings})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy in this process shares the engine; in another process it loads its own.
-        return partial(Reranker, **self._settings()), ()
+        # In another process it loads its own model, and finds the API key in the environment.
+        settings = {**self._settings(), "engine_options": public_options(self.engine_options)}
+        return partial(Reranker, **settings), ()
+
+    def __copy__(self) -> Self:
+        return type(self)(**self._settings(), api_key=self.api_key)  # shares the engine
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
 
     # -- the engine ------------------------------------------------------------------------------
 
     def _settings(self) -> dict[str, Any]:
         return {
             "model": self.model,
+            "base_url": self.base_url,
             "engine": self.engine,
             "tokenizer": self.tokenizer,
             "instruction": self.instruction,
@@ -272,16 +262,18 @@ class Reranker:
 
     def _describe_engine(self) -> tuple[object, Start]:
         """What makes two engines equal, and how to make and start this one."""
-        model, level = self.model, self.selfcheck
-        if not isinstance(model, str):
+        model, level, urls = self.model, self.selfcheck, checked_urls(self.base_url)
+        if not isinstance(model, str | None):
             level = "off" if level == "auto" else level
             return ("ready", id(model)), partial(begin, model, level, self.tokenizer)
         spec = EngineSpec(
-            choose_engine(self.engine, model),
+            choose_engine(self.engine, model, served=bool(urls)),
             model,
             self.max_length,
             self.tokenizer,
             self.engine_options,
+            urls,
+            self.api_key,
         )
         return (spec.key, level), partial(begin, spec, level, self.tokenizer)
 
@@ -306,10 +298,7 @@ class Reranker:
         return engine.info
 
     async def _close(self) -> None:
-        calls = list(self._calls)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await self._calls.end()
         await self._lease.release()
 
     # -- one call --------------------------------------------------------------------------------
@@ -334,63 +323,33 @@ class Reranker:
             timeout=self.timeout if timeout is None else checked_timeout(timeout),
         )
 
-    def _submit(
-        self, work: Callable[[Request], Coroutine[Any, Any, T]], request: Request
-    ) -> Future[T]:
-        return submit(self._guarded(partial(work, request), request.timeout))
-
-    async def _guarded(
-        self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None
-    ) -> T:
-        """Run `work` so that `close()` and the timeout can end it, each with its own error."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._calls.add(task)
-        # Nobody collects the outcome of a call whose caller was interrupted.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            if self._closed:
-                raise RerankerClosedError("this Reranker is closed; make a new one")
-            return await asyncio.wait_for(work(), timeout)
-        except asyncio.CancelledError:
-            if self._closed:
-                raise RerankerClosedError("this Reranker was closed during the call") from None
-            raise
-        except RerankError:
-            raise
-        except (TimeoutError, asyncio.TimeoutError):
-            raise RerankTimeoutError(
-                f"the call did not end within its timeout of {timeout:g} seconds; raise timeout, "
-                "pass fewer documents, or load the model beforehand with start()"
-            ) from None
-        finally:
-            self._calls.discard(task)
-
     async def _rerank(self, request: Request) -> RerankResult:
         began = time.perf_counter()
-        judgements, tokens, scored = await self._judge(request)
-        info = self._info
+        judgements, batch = await self._judge(request)
+        info, scored = self._info, len(batch) if batch else 0
         return RerankResult(
             documents=ranked(request, judgements),
             query=request.query,
             instruction=request.instruction,
-            model=info.model if info else str(self.model),
+            model=info.model if info else str(self.model or ""),
             engine=info.engine if info else "",
             usage=Usage(
-                prompt_tokens=tokens,
+                prompt_tokens=sum(batch.lengths()) if batch else 0,
                 pairs_scored=scored,
                 pairs_reused=len(judgements) - scored,
                 documents_truncated=sum(judgement.truncated for judgement in judgements),
+                texts_defused=batch.defused if batch else 0,
                 seconds=time.perf_counter() - began,
             ),
             log_odds_exact=info.log_odds_exact if info else True,
         )
 
     async def _score(self, request: Request) -> list[float]:
-        judgements, _, _ = await self._judge(request)
+        judgements, _ = await self._judge(request)
         return [probability(judgement.log_odds) for judgement in judgements]
 
-    async def _judge(self, request: Request) -> tuple[list[Judgement], int, int]:
-        """A judgement for each document, prompt tokens used, pairs that the engine scored.
+    async def _judge(self, request: Request) -> tuple[list[Judgement], PromptBatch | None]:
+        """A judgement for each document, and the prompts that the engine had to score for them.
 
         Equal documents are scored once, and known ones not at all.
         """
@@ -398,29 +357,29 @@ class Reranker:
         texts = list(dict.fromkeys(request.documents))
         known = self._cache.recall(instruction, query, texts)
         new = [text for text in texts if text not in known]
-        tokens = 0
+        batch = None
         if new:
             batch, judgements = await self._ask(request, new)
-            tokens = sum(batch.lengths())
             judged = dict(zip(new, judgements, strict=True))
             self._cache.remember(instruction, query, judged)
             known |= judged
-        return [known[text] for text in request.documents], tokens, len(new)
+        return [known[text] for text in request.documents], batch
 
     async def _ask(
         self, request: Request, documents: list[str]
     ) -> tuple[PromptBatch, list[Judgement]]:
         """Prompts for `documents`, and what the engine says of them."""
         engine, tokenizer = await self._started()
+        info = engine.info
         batch = await asyncio.to_thread(
             build_batch,
             tokenizer,
             request.instruction,
             request.query,
             documents,
-            self.max_length,
+            min(self.max_length, info.max_length),
+            as_text=info.takes_text,
         )
-        name = engine.info.engine
         try:
             log_odds = await engine.score(batch)
         except EngineDeadError:
@@ -430,19 +389,26 @@ class Reranker:
             raise
         except Exception as error:
             raise EngineError(
-                f"the {name} engine failed on {len(batch)} documents: "
+                f"the {info.engine} engine failed on {len(batch)} documents: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        check_answer(name, log_odds, len(batch))
+        check_answer(info.engine, log_odds, len(batch))
         return batch, [
             Judgement(float(value), cut)
             for value, cut in zip(log_odds, batch.truncated, strict=True)
         ]
 
 
-def _wait(future: Future[T]) -> T:
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()  # an interrupted wait withdraws its work
-        raise
+def _checked_model(model: Any, *, served: bool) -> str | Engine | None:
+    if model is None:
+        return None if served else DEFAULT_MODEL
+    if isinstance(model, str | os.PathLike):
+        return checked_text("model", os.fspath(model))
+    # Not isinstance(model, Engine): before Python 3.12 that runs `info`, which needs a start.
+    if not hasattr(type(model), "score"):
+        raise InvalidInputError(
+            f"model is {model!r}; give a hub id, a folder, lexical, or an Engine"
+        )
+    if served:
+        raise InvalidInputError("model is a ready engine, and base_url is given; leave one out")
+    return cast("Engine", model)

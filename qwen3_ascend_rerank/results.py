@@ -101,6 +101,21 @@ class RerankResult(Sequence[RankedDocument]):
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.documents)
 
+    def __str__(self) -> str:
+        from .printing import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the result."""
+        from .printing import as_html
+
+        return as_html(self)
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """How IPython shows the result where there is no HTML."""
+        printer.text(str(self))
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary, as the command line prints it."""
         from dataclasses import asdict

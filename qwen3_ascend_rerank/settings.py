@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import Self
 
+from .address import hidden_options, public_options
 from .prompt import DEFAULT_INSTRUCTION
 from .reranker import DEFAULT_MODEL, Reranker
 
@@ -18,9 +28,18 @@ ENVIRONMENT_PREFIX = "QWEN3_RERANK_"
 
 
 class _RerankerFields(BaseModel):
-    model: str = Field(
-        DEFAULT_MODEL,
-        description="Hub id, folder, or `lexical`, which matches words and is no language model.",
+    model: str | None = Field(
+        None,
+        description="Hub id, folder, or `lexical`, which matches words and is no language model; "
+        f"not given: {DEFAULT_MODEL}, or what is served.",
+    )
+    base_url: str | list[str] | None = Field(
+        None,
+        description="Where the model is served, instead of being loaded here: one URL, or several "
+        "with commas between them.",
+    )
+    api_key: SecretStr | None = Field(
+        None, exclude=True, repr=False, description="The servers' key; never written down."
     )
     engine: str = Field("auto", description="Engine name, or `auto` for the best one there is.")
     tokenizer: str | None = Field(
@@ -44,6 +63,15 @@ class _RerankerFields(BaseModel):
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="What the engine itself takes."
     )
+
+    @field_validator("engine_options")
+    @classmethod
+    def _hide_headers(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return hidden_options(options)
+
+    @field_serializer("engine_options")
+    def _leave_out_headers(self, options: dict[str, Any]) -> dict[str, Any]:
+        return public_options(options)
 
 
 class _Fields(_RerankerFields):
@@ -77,7 +105,14 @@ class RerankSettings(_Fields):
     def _fill_from_environment(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {**_Environment().model_dump(exclude_unset=True), **values}
+        found = _Environment()
+        return {**{name: getattr(found, name) for name in found.model_fields_set}, **values}
+
+    @model_validator(mode="after")
+    def _name_default_model(self) -> Self:
+        if self.model is None and self.base_url is None:
+            self.model = DEFAULT_MODEL
+        return self
 
     def make_reranker(self) -> Reranker:
         """A `Reranker` with these settings; nothing is loaded yet.

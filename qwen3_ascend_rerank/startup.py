@@ -13,6 +13,7 @@ from pathlib import Path
 from . import lexical
 from .checkpoint import tokenizer_file
 from .engines import Engine, EngineSpec
+from .engines.base import ReplicatedEngine
 from .errors import SelfcheckError
 from .prompt import QwenTokenizer, load_tokenizer
 from .runtime.detect import detect
@@ -33,31 +34,49 @@ async def begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | None
     Args:
         engine: a ready engine that has not started, or how to make one.
         level: ``auto`` refuses a runtime that is remembered to have failed the probe; ``full``
-            probes it now, before the model is loaded.
+            probes it now, before the model is loaded. A served model's runtime is not probed.
         tokenizer: where the tokenizer is when the engine does not know.
 
     Raises:
         SelfcheckError: it does not compute right scores. As after any other failure, it is closed.
     """
     if isinstance(engine, EngineSpec):
-        if level == "full":
-            (await probe(engine)).demand(_subject(engine))
-        elif level == "auto" and recall(engine) is False:
-            raise SelfcheckError(
-                f"{_subject(engine)} failed the probe with the lexical model earlier; "
-                '`qwen3-rerank selfcheck` shows how, selfcheck="full" tries again'
-            )
-        engine = engine.make()
+        if not engine.served:
+            await _demand_runtime(engine, level)
+        engine = await asyncio.to_thread(engine.make)
     try:
         await engine.start()
         if level != "off":
-            report = await _check(engine, level, tokenizer)
-            info = engine.info
-            report.demand(f"{info.model} on {info.version} ({info.device}, {info.dtype})")
+            await _demand(engine, level, tokenizer)
     except BaseException:
         await engine.aclose()
         raise
     return engine
+
+
+async def _demand_runtime(spec: EngineSpec, level: Level) -> None:
+    """Refuse a runtime that fails the probe now, or is remembered to have failed it."""
+    if level == "full":
+        (await probe(spec)).demand(_subject(spec))
+    elif level == "auto" and recall(spec) is False:
+        raise SelfcheckError(
+            f"{_subject(spec)} failed the probe with the lexical model earlier; "
+            '`qwen3-rerank selfcheck` shows how, selfcheck="full" tries again'
+        )
+
+
+async def _demand(engine: Engine, level: Level, tokenizer: str | None) -> None:
+    """Have `engine`, or each replica of which it consists, pass the selfcheck."""
+
+    async def demand(part: Engine) -> None:
+        report = await _check(part, level, tokenizer)
+        info = part.info
+        report.demand(f"{info.model} on {info.version} ({info.device}, {info.dtype})")
+
+    if isinstance(engine, ReplicatedEngine):
+        await engine.admit(demand)
+    else:
+        await demand(engine)
 
 
 async def probe(spec: EngineSpec) -> Report:

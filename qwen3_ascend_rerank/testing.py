@@ -40,6 +40,7 @@ class FakeEngine:
         seconds: float = 0.0,
         error: Exception | None = None,
         max_length: int = 8192,
+        takes_text: bool = False,
     ) -> None:
         """Describe the fake.
 
@@ -48,6 +49,7 @@ class FakeEngine:
             seconds: how long each call takes.
             error: raised by each call instead of an answer.
             max_length: what `info` says.
+            takes_text: what `info` says: control tokens in texts are broken up then.
         """
         self._score = score
         self._seconds = seconds
@@ -66,6 +68,7 @@ class FakeEngine:
             dtype="float32",
             max_length=max_length,
             tokenizer=NAME,
+            takes_text=takes_text,
         )
 
     @property

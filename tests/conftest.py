@@ -3,12 +3,14 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from qwen3_ascend_rerank import Reranker
 from tests.support.qwen_tokenizer import write_tokenizer
+from tests.support.servers import VLLMServer
 
 # Tests must neither use nor leave anything in the user's own cache, nor do their subprocesses.
 _CACHE = tempfile.TemporaryDirectory(prefix="qwen3-rerank-tests-")
@@ -27,3 +29,12 @@ def lexical() -> Iterator[Reranker]:
     with Reranker("lexical") as reranker:
         reranker.start()
         yield reranker
+
+
+@pytest.fixture(scope="session")
+def vllm_server() -> Iterator[VLLMServer]:
+    """A real vLLM server of the lexical model, with an API key."""
+    if find_spec("vllm") is None:
+        pytest.skip("needs vLLM")
+    with VLLMServer() as server:
+        yield server

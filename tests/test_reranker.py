@@ -541,3 +541,48 @@ def test_threads_end_with_their_reranker() -> None:
         with Reranker(FakeEngine()) as reranker:
             reranker.rerank(QUERY, ["a"])
     assert threading.active_count() <= before + 34  # the loop, and its bounded pool of helpers
+
+
+# -- what the engine can do ------------------------------------------------------------------------
+
+
+def test_an_engine_that_takes_less_lowers_the_budget() -> None:
+    engine = FakeEngine(by_length, max_length=200)
+    with Reranker(engine) as reranker:
+        result = reranker.rerank(QUERY, ["moon " * 500])
+    assert result.usage.documents_truncated == 1
+    assert result.usage.prompt_tokens <= 200
+    with Reranker(engine, max_length=150) as reranker:
+        assert reranker.rerank(QUERY, ["moon " * 500]).usage.prompt_tokens <= 150
+
+
+def test_control_tokens_are_broken_up_for_engines_that_send_text() -> None:
+    engine = FakeEngine(by_length)
+    texts = ["plain", "<|im_end|> control", "<think>"]
+    with Reranker(engine) as reranker:
+        assert reranker.rerank(QUERY, texts).usage.texts_defused == 0
+        assert [text for _, text in engine.pairs] == texts
+    engine = FakeEngine(by_length, takes_text=True)
+    with Reranker(engine) as reranker:
+        result = reranker.rerank("<think> about it", texts)
+        assert result.usage.texts_defused == 3
+        assert sorted(result.texts) == sorted(texts)  # what comes back is what was passed
+    assert engine.pairs[1] == ("< think> about it", "< |im_end|> control")
+
+
+def test_a_copy_has_the_key_and_a_pickle_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QWEN3_RERANK_API_KEY", raising=False)
+    options = {"headers": {"X-Key": "grain"}, "attempts": 2}
+    reranker = Reranker(base_url="http://127.0.0.1:1", api_key="seed", engine_options=options)
+    assert copy.copy(reranker)._key == copy.deepcopy(reranker)._key == reranker._key
+    assert pickle.loads(pickle.dumps(reranker))._key != reranker._key
+    for written in (repr(reranker), str(pickle.dumps(reranker)), repr(reranker._key)):
+        assert "seed" not in written
+        assert "grain" not in written
+
+
+def test_the_model_is_loaded_here_or_served_elsewhere() -> None:
+    assert Reranker().model == "Qwen/Qwen3-Reranker-0.6B"
+    assert Reranker(base_url="http://127.0.0.1:1").model is None
+    with pytest.raises(InvalidInputError, match="leave one out"):
+        Reranker(FakeEngine(), base_url="http://127.0.0.1:1")

@@ -1,10 +1,16 @@
 """The settings: one set of names, filled from the environment."""
 
+import pickle
+from typing import Any
+
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from qwen3_ascend_rerank import DEFAULT_MODEL, InvalidInputError, Reranker
+from qwen3_ascend_rerank.component import RerankComponent
 from qwen3_ascend_rerank.settings import RerankSettings
+
+URL = "http://127.0.0.1:1"
 
 
 def test_defaults_are_those_of_the_reranker() -> None:
@@ -29,3 +35,66 @@ def test_values_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("QWEN3_RERANK_TOP_N", "many")
     with pytest.raises(ValidationError, match="top_n"):
         RerankSettings()
+
+
+# -- served models ---------------------------------------------------------------------------------
+
+
+def test_servers_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_BASE_URL", f"{URL}, http://127.0.0.1:2/v1")
+    monkeypatch.setenv("QWEN3_RERANK_API_KEY", "seed")
+    settings = RerankSettings()
+    assert (settings.model, settings.api_key) == (None, SecretStr("seed"))
+    with settings.make_reranker() as reranker:
+        assert reranker.base_url == [URL, "http://127.0.0.1:2"]
+        assert reranker.api_key == SecretStr("seed")
+
+
+@pytest.mark.parametrize("kind", [RerankSettings, RerankComponent])
+def test_no_secret_is_written_down(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"headers": {"X-Key": "grain"}, "attempts": 2}
+    settings = kind(base_url=URL, api_key="seed", engine_options=options)
+    assert settings.make_reranker().engine_options["headers"]["X-Key"] == SecretStr("grain")
+    written = [repr(settings), str(settings.model_dump()), settings.model_dump_json()]
+    written += [str(pickle.dumps(settings))] if kind is RerankComponent else []
+    assert not [text for text in written if "seed" in text or "grain" in text]
+    assert settings.model_dump()["engine_options"] == {"attempts": 2}
+    monkeypatch.setenv("QWEN3_RERANK_API_KEY", "other")
+    assert kind(**settings.model_dump()).api_key == SecretStr("other")
+
+
+def test_a_component_keeps_its_key_in_copies_and_takes_it_anew_from_a_pickle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    component = RerankComponent(base_url=URL, api_key="seed")
+    assert component.model_copy(deep=True).api_key == SecretStr("seed")
+    assert pickle.loads(pickle.dumps(component)).api_key is None
+    monkeypatch.setenv("QWEN3_RERANK_API_KEY", "other")
+    assert pickle.loads(pickle.dumps(component)).api_key == SecretStr("other")
+
+
+def test_a_reranker_handed_in_says_where_its_model_is_served() -> None:
+    with Reranker(base_url=URL, api_key="seed") as reranker:
+        component = RerankComponent(reranker=reranker)
+        assert (component.base_url, component.model, component._model_name) == (URL, None, URL)
+        with pytest.raises(ValidationError, match="base_url given beside reranker"):
+            RerankComponent(reranker=reranker, base_url="http://other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"base_url": "localhost:8000"}, "base_url is 'localhost:8000'"),
+        ({"base_url": URL, "engine": "torch"}, "served at base_url; leave engine out"),
+        ({"engine": "served"}, "there is no base_url"),
+        ({"base_url": URL, "api_key": "two words"}, "api_key cannot be sent"),
+    ],
+)
+def test_wrong_addresses_are_refused_before_anything_is_asked(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        RerankSettings(**settings).make_reranker()
+    with pytest.raises(ValidationError, match="headers in engine_options") as caught:
+        RerankSettings(base_url=URL, engine_options={"headers": ["grain"]})
+    assert "grain" not in str(caught.value)

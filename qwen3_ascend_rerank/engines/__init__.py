@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import lexical
 from ..errors import InvalidInputError
 from ..runtime.detect import detect
 from .base import Engine, EngineInfo, PromptBatch
 
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
 __all__ = ["ENGINES", "Engine", "EngineInfo", "EngineSpec", "PromptBatch", "choose_engine"]
 
-ENGINES = {"torch": ("torch", "TorchEngine"), "vllm": ("vllm", "VLLMEngine")}
+SERVED = "served"
+ENGINES = {
+    "torch": ("torch", "TorchEngine"),
+    "vllm": ("vllm", "VLLMEngine"),
+    SERVED: ("served", "ServedEngine"),
+}
 """Engine name → module of this package and class in it; imported when first used."""
+_SALT = os.urandom(16)
 
 
-def choose_engine(wanted: str, model: str | None = None) -> str:
-    """The engine that ``auto`` stands for on this machine; any other name, checked.
+def choose_engine(wanted: str, model: str | None = None, *, served: bool = False) -> str:
+    """The engine that ``auto`` stands for; any other name, checked.
 
-    ``auto`` is vLLM where it is installed for the NPU or GPU that is there, else torch; and torch
-    for the lexical model, which is too small to need more.
+    ``auto`` is the served one where a `base_url` is given. Else it is vLLM where that is installed
+    for the NPU or GPU that is there, else torch; and torch for the lexical model, which is too
+    small to need more.
     """
-    if wanted == "auto":
-        return "torch" if model == lexical.NAME else detect().best_engine
-    if wanted not in ENGINES:
+    if wanted not in ("auto", *ENGINES):
         raise InvalidInputError(f"engine is {wanted!r}; use auto or one of {', '.join(ENGINES)}")
-    return wanted
+    if served != (wanted == SERVED) and wanted != "auto":
+        raise InvalidInputError(
+            f"engine is {wanted!r} but the model is served at base_url; leave engine out"
+            if served
+            else f"engine is {wanted!r} but there is no base_url; pass the server's address"
+        )
+    if wanted != "auto":
+        return wanted
+    if served:
+        return SERVED
+    return "torch" if model == lexical.NAME else detect().best_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +58,30 @@ class EngineSpec:
 
     name: str
     """One of `ENGINES`."""
-    model: str
-    """A folder, a hub id or ``lexical``."""
+    model: str | None
+    """A folder, a hub id or ``lexical``; None: whatever is served."""
     max_length: int
     """Longest prompt, in tokens."""
     tokenizer: str | None
     """Where ``tokenizer.json`` is when it is not beside the model."""
     options: Mapping[str, Any]
     """What the engine itself takes."""
+    base_url: tuple[str, ...] = ()
+    """Where the model is served; empty: it is loaded here."""
+    api_key: SecretStr | None = None
+    """The servers' key."""
+
+    @property
+    def served(self) -> bool:
+        """Whether the model runs elsewhere."""
+        return self.name == SERVED
 
     @property
     def key(self) -> Hashable:
-        """Equal for engines that can stand for each other."""
-        return (
-            self.name,
-            self.model,
-            self.max_length,
-            self.tokenizer,
-            repr(sorted(self.options.items())),
-        )
+        """Equal for engines that can stand for each other; no secret can be read from it."""
+        hidden = repr((_revealed(self.api_key), sorted(_revealed(self.options).items())))
+        digest = blake2b(hidden.encode(errors="backslashreplace"), key=_SALT).hexdigest()
+        return (self.name, self.model, self.max_length, self.tokenizer, self.base_url, digest)
 
     def make(self) -> Engine:
         """An engine that has not started.
@@ -67,14 +92,27 @@ class EngineSpec:
         module, attribute = ENGINES[self.name]
         make = getattr(import_module(f".{module}", __package__), attribute)
         parameters = inspect.signature(make).parameters.values()
-        known = {one.name for one in parameters} - {"model", "max_length", "tokenizer"}
+        own = {"model", "max_length", "tokenizer", "base_url", "api_key"}
+        known = {one.name for one in parameters} - own
         takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
         if not takes_any and (unknown := sorted(set(self.options) - known)):
             raise InvalidInputError(
                 f"the {self.name} engine takes no option {', '.join(unknown)}; "
                 f"it takes {', '.join(sorted(known))}"
             )
+        where = {"base_url": self.base_url, "api_key": self.api_key} if self.served else {}
         engine: Engine = make(
-            self.model, max_length=self.max_length, tokenizer=self.tokenizer, **self.options
+            self.model,
+            max_length=self.max_length,
+            tokenizer=self.tokenizer,
+            **where,
+            **self.options,
         )
         return engine
+
+
+def _revealed(value: Any) -> Any:
+    """`value` with its secrets in plain sight."""
+    if isinstance(value, Mapping):
+        return {name: _revealed(one) for name, one in value.items()}
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value

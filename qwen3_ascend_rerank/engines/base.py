@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..prompt import PromptBatch
 
-__all__ = ["Engine", "EngineInfo", "PromptBatch"]
+__all__ = ["Engine", "EngineInfo", "PromptBatch", "ReplicatedEngine", "log_odds_of"]
+
+CLAMP = 1e-7
+"""Probabilities are kept this far from 0 and 1 where log-odds are recovered from them."""
+
+
+def log_odds_of(probability: float) -> float:
+    """The log-odds of a probability in [0, 1], for runtimes that give nothing better.
+
+    Within ±16.2, since a float32 probability says no more about what is nearly certain.
+    """
+    kept = min(max(probability, CLAMP), 1 - CLAMP)
+    return math.log(kept) - math.log1p(-kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,8 @@ class EngineInfo:
     """Longest piece of a prompt that is computed at once; 0 where prompts are never cut."""
     log_odds_exact: bool = True
     """False where the runtime gives only probabilities."""
+    takes_text: bool = False
+    """Whether the engine sends text, which another tokenizer reads, rather than ids."""
 
 
 @runtime_checkable
@@ -59,4 +75,17 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Give everything back; calls that are still running end. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class ReplicatedEngine(Engine, Protocol):
+    """An engine of several parts, of which each must be trusted by itself."""
+
+    async def admit(self, check: Callable[[Engine], Awaitable[None]]) -> None:
+        """Use only the parts that pass `check`, now and whenever one is started anew.
+
+        Raises:
+            Exception: what `check` raised, if no part passes.
+        """
         ...

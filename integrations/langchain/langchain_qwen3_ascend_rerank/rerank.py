@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
+from qwen3_ascend_rerank.address import API_KEY_VARIABLE, public_options
 from qwen3_ascend_rerank.component import CallOptions, Outcome, RerankComponent, marked_metadata
 
 
@@ -120,6 +121,18 @@ class Qwen3AscendRerank(
         """Whether `dumps` and `loads` know this class."""
         return True
 
+    @property
+    @override
+    def lc_secrets(self) -> dict[str, str]:
+        """What `dumps` leaves to the environment of whoever calls `loads`."""
+        return {"api_key": API_KEY_VARIABLE}
+
+    @property
+    @override
+    def lc_attributes(self) -> dict[str, Any]:
+        """What `dumps` writes otherwise than it is: headers may be secrets."""
+        return {"engine_options": public_options(self.engine_options)}
+
     def _prepare(
         self, given: RerankInput, config: RunnableConfig | None, options: dict[str, Any]
     ) -> dict[str, Any]:
@@ -139,7 +152,7 @@ class Qwen3AscendRerank(
         return {
             "query": given["query"],
             "documents": documents,
-            "model": self.model,
+            "model": self._model_name,
             "options": self._options(**chosen),
         }
 

@@ -342,6 +342,15 @@ def test_a_reranker_that_was_handed_in_speaks_for_itself(monkeypatch, engine):
         Qwen3AscendRerank(reranker=reranker, model="lexical")
 
 
+def test_no_secret_is_written_down(monkeypatch):
+    postprocessor = Qwen3AscendRerank(base_url="http://127.0.0.1:1", api_key="seed")
+    written = [str(postprocessor.to_dict()), postprocessor.to_json(), repr(postprocessor)]
+    assert not [text for text in written if "seed" in text]
+    monkeypatch.setenv("QWEN3_RERANK_API_KEY", "other")
+    again = Qwen3AscendRerank.from_dict(postprocessor.to_dict())
+    assert again.api_key.get_secret_value() == "other"
+
+
 def test_it_goes_through_dicts_json_and_pickle(callbacks):
     postprocessor = Qwen3AscendRerank(
         model="lexical",

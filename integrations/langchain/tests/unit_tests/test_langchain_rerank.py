@@ -457,6 +457,24 @@ def test_it_goes_through_dumps_and_loads():
     assert again != compressor.model_copy(update={"top_n": 3})
 
 
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
+def test_no_secret_is_dumped(monkeypatch):
+    compressor = Qwen3AscendRerank(
+        base_url="http://127.0.0.1:1",
+        api_key="seed",
+        engine_options={"headers": {"X-Key": "grain"}, "attempts": 2},
+    )
+    written = dumps(compressor)
+    assert "seed" not in written + repr(compressor)
+    assert "grain" not in written + repr(compressor)
+    options: dict[str, Any] = {"valid_namespaces": ["langchain_qwen3_ascend_rerank"]}
+    if "allowed_objects" in inspect.signature(loads).parameters:
+        options["allowed_objects"] = [Qwen3AscendRerank]
+    again = loads(written, secrets_map={"QWEN3_RERANK_API_KEY": "other"}, **options)
+    assert again.api_key.get_secret_value() == "other"
+    assert (again.base_url, again.engine_options) == (compressor.base_url, {"attempts": 2})
+
+
 def test_it_goes_through_pickle_and_json(loaded, documents):
     with Qwen3AscendRerank(model="lexical", top_n=2) as compressor:
         with pickle.loads(pickle.dumps(compressor)) as again:

@@ -143,7 +143,7 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
             query=query,
             nodes=_copies(nodes),
             top_n=len(nodes) if top_n is None else top_n,
-            model_name=self.model,
+            model_name=self._model_name,
         )
         payload: dict[str, Any] = {
             EventPayload.NODES: start.nodes,

@@ -1,0 +1,28 @@
+"""Models that run elsewhere: `vllm serve` on one or many machines, and servers like it.
+
+A query goes from the engine, cut into pieces, to the dispatcher, and from there to a replica:
+
+    engine       ServedEngine
+    dispatch     who is asked, and who is asked next
+    replicas     several servers: which are up, and who comes back
+    replica      one server
+    terms        what servers must have in common
+    discovery    what a server serves, and how it must be asked for right scores
+    models       which model it serves, and the tokenizer of that
+    probing      which of the ways to ask leads to right scores
+    dialects     the ways to ask: one row each, requests and answers as pure functions
+    connection   one server over HTTP
+    faults       what can go wrong there, and whether to try again
+"""
+
+from ...errors import MissingDependencyError
+
+try:
+    from .engine import ServedEngine
+except ImportError as error:
+    raise MissingDependencyError(
+        f"a served model is reached with {error.name}, which is not installed; "
+        'pip install "qwen3-ascend-rerank[served]"'
+    ) from error
+
+__all__ = ["ServedEngine"]

@@ -1,0 +1,189 @@
+"""One server over HTTP: connections that are kept, time that is bounded, faults that have names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ...errors import InvalidInputError
+from .faults import AnswerFaultError, GoneError, ServerFaultError, SilentError, error_of, excerpt
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+KEPT_SECONDS = 4.0
+"""How long an idle connection is kept: less than the 5 seconds after which uvicorn ends it."""
+
+LARGEST_BODY = 32 * 2**20
+"""Bytes of an answer at most; those that repeat the documents have some MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """How a server is reached."""
+
+    headers: Mapping[str, str | SecretStr] = field(default_factory=dict, repr=False)
+    """Sent with every request; a value may be a `SecretStr`."""
+    ca_file: str | None = None
+    """Certificates of the authority that signed the server's, where the system does not know it."""
+    client_certificate: str | Sequence[str] | None = None
+    """File of the certificate that the server wants to see, or of it and of its key."""
+    concurrency: int = 64
+    """Requests in flight at most."""
+    connect_timeout: float = 5.0
+    """Seconds until a connection must stand."""
+    request_timeout: float = 120.0
+    """Seconds until an answer must be there, whole."""
+
+
+class Connection:
+    """A client of one server. Nothing is tried twice here."""
+
+    def __init__(
+        self, url: str, api_key: SecretStr | None, options: ConnectionOptions | None = None
+    ) -> None:
+        """Describe it; the first request opens it.
+
+        Raises:
+            InvalidInputError: a header or a certificate that cannot be used.
+        """
+        self.url = url
+        self._options = options = options or ConnectionOptions()
+        headers = dict(_checked_header(*header) for header in options.headers.items())
+        key = api_key.get_secret_value() if api_key else None
+        self._secrets = [*headers.values(), *filter(None, [key])]
+        self._key = {"authorization": f"Bearer {key}"} if key else {}
+        self._slots = asyncio.Semaphore(options.concurrency)
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            headers=headers,
+            verify=_tls(options) if url.startswith("https:") else False,
+            timeout=httpx.Timeout(
+                options.request_timeout, connect=options.connect_timeout, pool=None
+            ),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=options.concurrency,
+                keepalive_expiry=KEPT_SECONDS,
+            ),
+        )
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry an API key."""
+        return bool(self._key)
+
+    async def get(self, path: str, *, authorised: bool = True) -> Any:
+        """The JSON at `path`, None where there is none."""
+        return await self._send("GET", path, None, authorised)
+
+    async def post(self, path: str, body: Mapping[str, Any], *, authorised: bool = True) -> Any:
+        """The JSON that answers `body`; waits until fewer than `concurrency` are in flight.
+
+        Raises:
+            AuthenticationError: the server wants another key.
+            RefusedError: it refuses the request.
+            ServerFaultError: it cannot be reached, or cannot answer now.
+            AnswerFaultError: what it answers is no JSON.
+        """
+        async with self._slots:
+            return await self._send("POST", path, body, authorised)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
+    ) -> Any:
+        request = self._client.build_request(
+            method, path, json=body, headers=self._key if authorised else {}
+        )
+        limit = self._options.request_timeout
+        try:
+            response, content = await asyncio.wait_for(self._exchange(request), limit)
+        except httpx.ConnectTimeout:
+            limit = self._options.connect_timeout
+            raise GoneError(self.url, f"took no connection within {limit:g} s") from None
+        except (httpx.TimeoutException, asyncio.TimeoutError):
+            raise SilentError(
+                self.url, f"did not answer {path} within {limit:g} s (request_timeout)"
+            ) from None
+        except httpx.DecodingError:
+            raise AnswerFaultError(
+                self.url, f"answered {path} with a body that cannot be decompressed"
+            ) from None
+        except httpx.HTTPError as error:
+            said = excerpt(str(error), self._secrets) or type(error).__name__
+            kind = GoneError if isinstance(error, httpx.ConnectError) else ServerFaultError
+            raise kind(self.url, f"cannot be reached: {said}") from None
+        if response.status_code != httpx.codes.OK:
+            text = content.decode(errors="replace")
+            raise error_of(
+                self.url, path, response.status_code, response.headers, text, self._secrets
+            )
+        return self._json(path, response, content)
+
+    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        """The response and its body, as long as it has an end."""
+        response = await self._client.send(request, stream=True)
+        content = bytearray()
+        try:
+            async for piece in response.aiter_bytes():
+                content += piece
+                if len(content) > LARGEST_BODY:
+                    raise AnswerFaultError(
+                        self.url,
+                        f"answers {request.url.path} with more than {LARGEST_BODY >> 20} MiB",
+                    )
+        finally:
+            await response.aclose()
+        return response, bytes(content)
+
+    def _json(self, path: str, response: httpx.Response, content: bytes) -> Any:
+        if not content and response.request.method == "GET":
+            return None
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            kind = excerpt(response.headers.get("content-type", "no content type"), self._secrets)
+            said = excerpt(content.decode(errors="replace"), self._secrets)
+            raise AnswerFaultError(
+                self.url,
+                f"answered {path} with what is no JSON ({kind}): {said!r}; is there a model "
+                "server at this address?",
+            ) from None
+
+
+def _checked_header(name: str, value: str | SecretStr) -> tuple[str, str]:
+    """A header that can be sent, its value in plain sight."""
+    value = value if isinstance(value, str) else value.get_secret_value()
+    if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+        raise InvalidInputError("headers holds a name that cannot be one")
+    if not (value.isascii() and value.isprintable()):
+        raise InvalidInputError(
+            f"the value of header {name} cannot be sent: pass ASCII text on one line"
+        )
+    return name, value
+
+
+def _tls(options: ConnectionOptions) -> ssl.SSLContext:
+    """What is checked of the server, and shown to it."""
+    try:
+        context = ssl.create_default_context(cafile=options.ca_file)
+        if certificate := options.client_certificate:
+            files = [certificate] if isinstance(certificate, str) else certificate
+            context.load_cert_chain(*files)
+    except (OSError, TypeError) as error:  # ssl.SSLError is an OSError
+        raise InvalidInputError(
+            f"ca_file {options.ca_file!r} or client_certificate {options.client_certificate!r} "
+            f"cannot be used: {error}"
+        ) from error
+    return context

@@ -1,0 +1,160 @@
+"""What a server serves, and how it must be asked for right scores. Probed, not guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...errors import EngineError, InvalidInputError
+from ...prompt import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
+from . import probing
+from .connection import Connection
+from .dialects import DIALECTS, Dialect, Formatting, Manner
+from .faults import AnswerFaultError, RefusedError
+from .models import ServedModel, check_tokenizer, find_tokenizer, served_model
+
+logger = logging.getLogger(__name__)
+
+HEALTH_PATHS = ("/health", "/v1/models")
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What is known of a server."""
+
+    url: str
+    version: str | None
+    """Of vLLM; None where the server does not say."""
+    model: ServedModel
+    """What it serves."""
+    max_model_len: int | None
+    """Longest prompt in tokens that it takes; None where it does not say."""
+    tokenizer: Path
+    """The ``tokenizer.json`` that ids are made with here."""
+    manner: Manner
+    """How it is asked."""
+    probe: tuple[float, ...]
+    """Log-odds of the pairs of `probing`: another model, or another prompt, gives others."""
+    open_without_key: bool
+    """Whether it answers even without the key that it is asked with."""
+    health_path: str | None
+    """Where it says that it is well; None where it does not."""
+
+    @property
+    def software(self) -> str:
+        """What runs there, as far as is known."""
+        return f"vllm {self.version}" if self.version else "a server of unknown kind"
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest prompt that is safe to send: vLLM up to 0.31 can hang on one that fills it."""
+        return None if self.max_model_len is None else self.max_model_len - 1
+
+
+async def discover(
+    connection: Connection,
+    *,
+    model: str | None = None,
+    tokenizer: str | None = None,
+    dialect: str | None = None,
+    formatting: Formatting | Literal["auto"] = "auto",
+) -> Discovery:
+    """Ask a server what it serves, and find the way to ask it for scores.
+
+    Args:
+        connection: to the server.
+        model: what must be served there: its name, hub id or folder; None: whatever is.
+        tokenizer: where ``tokenizer.json`` is; None: that of the served model, where it can be
+            had, else that of all Qwen3-Rerankers.
+        dialect: a name in `DIALECTS`; None: the first that leads to right scores.
+        formatting: who makes the prompt; ``auto``: whoever does, told by the number of tokens.
+
+    Raises:
+        ServerUnavailableError: it cannot be reached, or cannot answer now.
+        AuthenticationError: it wants another key.
+        ModelNotFoundError: it serves another model; or no tokenizer is to be found.
+        UnsupportedServerError: it cannot be asked for right scores.
+    """
+    served = await served_model(connection, model)
+    version = await _version(connection)
+    file = await asyncio.to_thread(find_tokenizer, served, tokenizer)
+    qwen = await asyncio.to_thread(load_tokenizer, file)
+    batch = build_batch(qwen, DEFAULT_INSTRUCTION, probing.QUERY, probing.DOCUMENTS, probing.LENGTH)
+    prompt, ids = batch.opening + batch.closings()[0], next(batch.prompts())
+    longest = await check_tokenizer(connection, served, prompt, ids, file)
+    prober = probing.Prober(connection, qwen, served.name, formatting)
+    manner, probe = await prober.find(wanted_dialects(dialect))
+    found = Discovery(
+        url=connection.url,
+        version=version,
+        model=served,
+        max_model_len=served.max_model_len or longest,
+        tokenizer=file,
+        manner=manner,
+        probe=tuple(probe),
+        open_without_key=connection.has_key and await prober.answers_without_key(manner),
+        health_path=await _health_path(connection),
+    )
+    _log(found)
+    return found
+
+
+def wanted_dialects(name: str | None) -> tuple[Dialect, ...]:
+    """All of them, or the one that is named.
+
+    Raises:
+        InvalidInputError: there is no such dialect.
+    """
+    found = tuple(one for one in DIALECTS if name in (None, one.name))
+    if not found:
+        known = ", ".join(one.name for one in DIALECTS)
+        raise InvalidInputError(f"dialect is {name!r}; use one of {known}, or leave it out")
+    return found
+
+
+async def _version(connection: Connection) -> str | None:
+    try:
+        answer = await connection.get("/version")
+    except EngineError:
+        return None
+    version = answer.get("version") if isinstance(answer, dict) else None
+    return version if isinstance(version, str) else None
+
+
+async def _health_path(connection: Connection) -> str | None:
+    for path in HEALTH_PATHS:
+        try:
+            await connection.get(path)
+        except (RefusedError, AnswerFaultError):
+            continue
+        return path
+    return None
+
+
+def _log(found: Discovery) -> None:
+    dialect = found.manner.dialect
+    logger.info(
+        "%s serves %s on %s; asked by %s with %s, prompt made by the %s",
+        found.url,
+        found.model,
+        found.software,
+        dialect.path,
+        "text" if dialect.takes_text else "token ids",
+        found.manner.formatting,
+    )
+    if found.open_without_key:
+        logger.warning(
+            "%s answers %s even without the key, as vLLM does outside /v1: whoever reaches the "
+            "port can use the model",
+            found.url,
+            dialect.path,
+        )
+    if found.manner.formatting == "server" and not found.manner.verified:
+        logger.warning(
+            "%s makes the prompt by a template of its own; that it has the right number of tokens "
+            "is known, that each of them is right is not",
+            found.url,
+        )

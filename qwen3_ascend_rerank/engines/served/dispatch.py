@@ -1,0 +1,111 @@
+"""Who is asked for scores: the server with the least to do, and another one if it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+)
+
+from ...errors import (
+    AuthenticationError,
+    EngineError,
+    ModelNotFoundError,
+    ServerUnavailableError,
+)
+from ...prompt import PromptBatch
+from .faults import BUSY, GoneError, MovedError, PassingError, SilentError
+from .replica import Replica
+from .replicas import LONGEST_REST, PAUSE, Replicas
+
+REST_SECONDS = 1.0
+"""How long a server that failed gets no work that another one can do."""
+CHANGED = (AuthenticationError, ModelNotFoundError, MovedError)
+"""What says that a server is no longer what it was."""
+
+
+class Dispatcher:
+    """Divides the work among servers."""
+
+    def __init__(self, replicas: Replicas, attempts: int) -> None:
+        """Give work to `replicas`, `attempts` times, and once more for each further one."""
+        self._replicas = replicas
+        self._attempts = attempts + len(replicas) - 1
+
+    async def score(self, batch: PromptBatch) -> list[float]:
+        """Log-odds of "yes" of each document, from whichever server can give them.
+
+        Raises:
+            ServerUnavailableError: none of them could answer.
+            EngineError: none of them gave scores.
+        """
+        tried: list[Replica] = []
+
+        def is_worth_it(error: BaseException) -> bool:
+            if isinstance(error, PassingError) and error.retry_after <= LONGEST_REST:
+                return True
+            return isinstance(error, (PassingError, *CHANGED)) and self._others(tried)
+
+        def pause(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            if self._others(tried):
+                return 0.0
+            return max(PAUSE(state), getattr(error, "retry_after", 0.0))
+
+        try:
+            async for attempt in AsyncRetrying(
+                stop=stop_after_attempt(self._attempts),
+                wait=pause,
+                retry=retry_if_exception(is_worth_it),
+                reraise=True,
+            ):
+                with attempt:
+                    replica = await self._pick(tried)
+                    tried.append(replica)
+                    return await self._ask(replica, batch)
+        except PassingError as error:
+            unavailable = isinstance(error, ServerUnavailableError)
+            kind = ServerUnavailableError if unavailable else EngineError
+            raise kind(f"{error}; tried {len(tried)} times") from None
+        raise AssertionError  # the loop returns or raises
+
+    async def _ask(self, replica: Replica, batch: PromptBatch) -> list[float]:
+        try:
+            return await replica.score(batch)
+        except PassingError as error:
+            self._blame(replica, error)
+            raise
+        except CHANGED as error:
+            if replica.up and len(self._replicas) > 1:
+                self._replicas.leave_out(replica, error)
+            raise
+
+    def _blame(self, replica: Replica, error: PassingError) -> None:
+        """Give a server less work after a fault, or none."""
+        replica.faults += 1
+        failing = isinstance(error, SilentError) or (error.status != BUSY and replica.faults > 1)
+        gone = isinstance(error, GoneError) or (failing and len(self._replicas) > 1)
+        if gone and replica.up:
+            self._replicas.leave_out(replica, error)
+        rest = min(max(error.retry_after, REST_SECONDS), LONGEST_REST)
+        replica.rests_until = asyncio.get_running_loop().time() + rest
+
+    async def _pick(self, tried: Sequence[Replica]) -> Replica:
+        """The server with the fewest tokens to compute, and if possible one not tried yet."""
+        while not self._replicas.up:
+            await self._replicas.wait_for_one()
+        now = asyncio.get_running_loop().time()
+        return min(
+            self._replicas.up,
+            key=lambda one: (one in tried, one.rests_until > now, one.outstanding, one.last_asked),
+        )
+
+    def _others(self, tried: Sequence[Replica]) -> bool:
+        """Whether a server that was not tried yet can take work now."""
+        now = asyncio.get_running_loop().time()
+        return any(one not in tried and one.rests_until <= now for one in self._replicas.up)

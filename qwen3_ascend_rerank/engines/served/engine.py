@@ -1,0 +1,171 @@
+"""ServedEngine: a model that one or several servers run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from ...errors import EngineError, InvalidInputError
+from ...prompt import PromptBatch
+from ...request import checked_count, checked_seconds
+from ..base import EngineInfo
+from .connection import Connection, ConnectionOptions
+from .dialects import Formatting
+from .discovery import discover, wanted_dialects
+from .dispatch import Dispatcher
+from .replica import NAME, Replica
+from .replicas import Check, Replicas
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+TOKENS_PER_REQUEST = 65_536
+"""Prompt tokens of one request at most, unless a single prompt has more."""
+
+
+class ServedEngine:
+    """Asks `vllm serve`, or a server like it, on one or several machines.
+
+    Nothing is loaded here. Each server is asked what it serves and how it can be asked for right
+    scores: by token ids where it takes them, else by text, with the prompt made exactly once.
+    Requests are bounded in size, number and time, and tried again, at another server if there is
+    one, where that can help.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        base_url: Sequence[str],
+        api_key: SecretStr | None = None,
+        max_length: int = 8192,
+        tokenizer: str | None = None,
+        headers: Mapping[str, str | SecretStr] | None = None,
+        ca_file: str | None = None,
+        client_certificate: str | Sequence[str] | None = None,
+        concurrency: int = 64,
+        documents_per_request: int = 64,
+        connect_timeout: float = 5.0,
+        request_timeout: float = 120.0,
+        attempts: int = 4,
+        patience: float = 10.0,
+        dialect: str | None = None,
+        formatting: Formatting | Literal["auto"] = "auto",
+    ) -> None:
+        """Describe the engine; `start()` finds the servers.
+
+        Args:
+            model: what must be served: a served name, a hub id or a folder; None: whatever is.
+            base_url: an address for each server.
+            api_key: sent as bearer token.
+            max_length: longest prompt, in tokens; less where the servers take less.
+            tokenizer: where ``tokenizer.json`` is; None: that of the served model.
+            headers: sent with every request; a value may be a `SecretStr`.
+            ca_file: certificates of the authority that signed the servers', if it is a private one.
+            client_certificate: file of the certificate to show, or of it and of its key.
+            concurrency: requests in flight at each server, at most.
+            documents_per_request: more are sent in several requests, to any of the servers.
+            connect_timeout: seconds until a connection must stand.
+            request_timeout: seconds until an answer must be there.
+            attempts: how often a request is tried; once more for each further server.
+            patience: seconds to wait while no server is up.
+            dialect: how to ask, instead of trying: ``classify``, ``pooling``, ``v1-score``,
+                ``score``, ``v1-rerank``, ``sglang``, ``rerank`` or ``v2-rerank``.
+            formatting: who makes the prompt where text is sent: ``client``, ``server``, or
+                ``auto``, which finds out.
+
+        Raises:
+            InvalidInputError: an option that cannot be used.
+        """
+        wanted_dialects(dialect)
+        if formatting not in ("auto", "client", "server"):
+            raise InvalidInputError(f"formatting is {formatting!r}; use auto, client or server")
+        self._model = model
+        self._documents = checked_count("documents_per_request", documents_per_request)
+        self._closed = False
+        options = ConnectionOptions(
+            headers=headers or {},
+            ca_file=ca_file,
+            client_certificate=client_certificate,
+            concurrency=checked_count("concurrency", concurrency),
+            connect_timeout=checked_seconds("connect_timeout", connect_timeout),
+            request_timeout=checked_seconds("request_timeout", request_timeout),
+        )
+        find = partial(
+            discover, model=model, tokenizer=tokenizer, dialect=dialect, formatting=formatting
+        )
+        self._replicas = Replicas(
+            [Replica(Connection(url, api_key, options), find, max_length) for url in base_url],
+            max_length=max_length,
+            patience=checked_seconds("patience", patience),
+        )
+        self._dispatcher = Dispatcher(self._replicas, checked_count("attempts", attempts))
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, and where."""
+        terms, count = self._replicas.terms, len(self._replicas.up)
+        first = terms.first
+        more = f" and {count - 1} more" if count > 1 else ""
+        return EngineInfo(
+            model=self._model or first.model.name or first.url,
+            engine=NAME,
+            version=f"{first.software} at {first.url}{more}",
+            device="remote",
+            dtype="unknown",
+            max_length=terms.max_length,
+            tokenizer=first.tokenizer,
+            log_odds_exact=first.manner.log_odds,
+            takes_text=terms.takes_text,
+        )
+
+    async def start(self) -> None:
+        """Find out what the servers are.
+
+        Raises:
+            ServerUnavailableError: none can be reached.
+            AuthenticationError: the key is not the right one.
+            ModelNotFoundError: another model is served; or no tokenizer is to be found.
+            UnsupportedServerError: none can be asked for right scores.
+        """
+        await self._replicas.start()
+
+    async def admit(self, check: Check) -> None:
+        """Use only servers that pass `check`, now and when they come back.
+
+        Raises:
+            RerankError: what was wrong, if none passes.
+        """
+        await self._replicas.admit(check)
+
+    async def score(self, batch: PromptBatch) -> list[float]:
+        """Log-odds of "yes", shape (len(batch),); all requests are under way at once."""
+        if self._closed:
+            raise EngineError("the engine is closed")
+        calls = [asyncio.ensure_future(self._dispatcher.score(part)) for part in self._parts(batch)]
+        try:
+            answers = await asyncio.gather(*calls)
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+        return [value for answer in answers for value in answer]
+
+    async def aclose(self) -> None:
+        """Close the connections; calls that are still running end."""
+        self._closed = True
+        await self._replicas.aclose()
+
+    def _parts(self, batch: PromptBatch) -> Iterator[PromptBatch]:
+        """Pieces that a request can carry; of a small batch there is one."""
+        start = tokens = 0
+        for place, length in enumerate(batch.lengths()):
+            full = place - start == self._documents or tokens + length > TOKENS_PER_REQUEST
+            if full and place > start:
+                yield batch.part(start, place)
+                start, tokens = place, 0
+            tokens += length
+        if start < len(batch):
+            yield batch.part(start, len(batch))

@@ -1,0 +1,142 @@
+"""What can go wrong between here and a server, and whether it is worth another try."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ...errors import (
+    AuthenticationError,
+    EngineError,
+    ModelNotFoundError,
+    RerankError,
+    ServerUnavailableError,
+)
+
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses that another try may not meet again."""
+BUSY = 429
+NO_SUCH_MODEL = re.compile(r"\bmodel\b.*\b(not exist|not found)", re.IGNORECASE)
+"""What tells a model that is not there from a route that is not."""
+LONGEST_EXCERPT = 200
+"""Characters of an answer that an error repeats."""
+LONGEST_READ = 4000
+"""Characters of an answer in which its message is looked for."""
+
+
+class PassingError(EngineError):
+    """Something that another try, here or at another replica, may not meet."""
+
+    def __init__(
+        self, url: str, what: str, *, status: int | None = None, retry_after: float = 0.0
+    ) -> None:
+        """Describe it.
+
+        Args:
+            url: the server.
+            what: what it did, to follow its address in a sentence.
+            status: of its answer, if it answered.
+            retry_after: seconds for which it asks to be left alone.
+        """
+        super().__init__(f"{url} {what}")
+        self.url = url
+        self.what = what
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ServerFaultError(PassingError, ServerUnavailableError):
+    """It cannot be reached, or says that it cannot answer now."""
+
+
+class GoneError(ServerFaultError):
+    """Nobody listens there."""
+
+
+class SilentError(ServerFaultError):
+    """It does not answer in time."""
+
+
+class AnswerFaultError(PassingError):
+    """Its answer is no answer to what was asked."""
+
+
+class RefusedError(EngineError):
+    """The server refuses the request, and would again."""
+
+
+class MovedError(RefusedError):
+    """What was asked for is not there, or is elsewhere."""
+
+
+def error_of(
+    url: str, path: str, status: int, headers: Mapping[str, str], body: str, secrets: Iterable[str]
+) -> RerankError:
+    """The error for an answer that is not 200; nothing of `secrets` is in it."""
+    said = excerpt(body, secrets)
+    answered = f"answered {path} with {status}" + (f": {said}" if said else "")
+    if status in (401, 403):
+        return AuthenticationError(
+            f"{url} {answered}; pass its key as api_key, or set QWEN3_RERANK_API_KEY"
+        )
+    if status in PASSING:
+        wait = retry_after(headers.get("retry-after"))
+        return ServerFaultError(url, answered, status=status, retry_after=wait)
+    if 300 <= status < 400:
+        place = excerpt(headers.get("location", "elsewhere"), secrets)
+        answered = f"redirects {path} to {place}; pass the final address as base_url"
+    if status == 404 and NO_SUCH_MODEL.search(said):
+        return ModelNotFoundError(f"{url} {answered}; pass the name of a served one as model")
+    moved = 300 <= status < 400 or status in (404, 405)
+    return (MovedError if moved else RefusedError)(f"{url} {answered}")
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float:
+    """Seconds to stay away, from a ``Retry-After`` header in either form; 0 where it is none."""
+    try:
+        seconds = float(value or 0)
+    except ValueError:
+        seconds = _seconds_until(str(value), now or datetime.now(timezone.utc))
+    return max(0.0, seconds) if not math.isnan(seconds) else 0.0
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    try:
+        until = parsedate_to_datetime(date)
+    except ValueError:
+        return 0.0
+    return (until.replace(tzinfo=until.tzinfo or timezone.utc) - now).total_seconds()
+
+
+def excerpt(body: str, secrets: Iterable[str] = ()) -> str:
+    """What a server says is wrong, on one line of bounded length, without secrets."""
+    text = _message(body[:LONGEST_READ])
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_EXCERPT else f"{text[:LONGEST_EXCERPT]}…"
+
+
+def _message(body: str) -> str:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return re.sub(r"<[^<>]*>", " ", body)
+    return _said(said) or body
+
+
+def _said(value: Any) -> str:
+    """The sentence in any of the forms that servers have for an error."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_said, value)))
+    if isinstance(value, dict):
+        fields = (value.get(name) for name in ("error", "message", "detail", "msg"))
+        return next(filter(None, map(_said, fields)), "")
+    return ""

@@ -1,0 +1,221 @@
+"""Finding out how a server must be asked, by asking it for scores whose meaning is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ...errors import AuthenticationError, EngineError, UnsupportedServerError
+from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
+from ...results import probability
+from .connection import Connection
+from .dialects import Dialect, Formatting, Manner, named_model, tokens_of
+from .faults import RefusedError, ServerFaultError
+
+QUERY = "What is the capital of China?"
+DOCUMENTS = (
+    "The capital of China is Beijing.",
+    "Gravity is a force that attracts two bodies towards each other.",
+)
+INSTRUCTION = f"{DEFAULT_INSTRUCTION}, in whatever language it is asked"
+"""Longer than the default, so that the number of tokens tells whether a template takes it."""
+LENGTH = 8192
+SERVE = (
+    "Serve the model without --chat-template, or with the exact one that "
+    "`qwen3-rerank serve --template` has"
+)
+BROKEN = 500
+"""Status of a route that fails by itself; others may work."""
+CLOSE = 0.05
+"""How near two answers to one question must lie to be the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """Asks one server for the scores of `DOCUMENTS`, in one manner after the other."""
+
+    connection: Connection
+    tokenizer: QwenTokenizer
+    model: str | None
+    formatting: Formatting | Literal["auto"]
+
+    async def find(self, dialects: Sequence[Dialect]) -> tuple[Manner, list[float]]:
+        """The first manner that gives scores, and the log-odds that it gives.
+
+        Raises:
+            UnsupportedServerError: no way leads to right scores.
+            AuthenticationError: no way is answered, and one may be with another key.
+            ServerUnavailableError: no way is answered, and one may be later.
+        """
+        errors = []
+        for dialect in dialects:
+            outcome = await self._tried(Manner(dialect, self.model))
+            if not isinstance(outcome, EngineError):
+                return outcome
+            errors.append(outcome)
+        for kind in (UnsupportedServerError, AuthenticationError, ServerFaultError):
+            if telling := [error for error in errors if isinstance(error, kind)]:
+                raise telling[0]
+        raise UnsupportedServerError(
+            f"{self.connection.url} gives no scores: " + "; ".join(map(str, errors))
+        )
+
+    async def _tried(self, manner: Manner) -> tuple[Manner, list[float]] | EngineError:
+        try:
+            return await self._switched(await self._formatted(manner))
+        except EngineError as error:
+            if isinstance(error, ServerFaultError) and error.status != BROKEN:
+                raise  # the next route would meet it, too
+            return error
+
+    async def answers_without_key(self, manner: Manner) -> bool:
+        """Whether anybody may ask."""
+        try:
+            await self._ask(manner, authorised=False)
+        except EngineError:
+            return False
+        return True
+
+    # -- who makes the prompt --------------------------------------------------------------------
+
+    async def _formatted(self, manner: Manner) -> Manner:
+        """`manner`, with the prompt made exactly once, here or there."""
+        if not manner.dialect.takes_text:
+            return manner
+        raw = replace(manner, formatting="server")
+        instructed = replace(raw, sends_instruction=True)
+        if self.formatting == "client":
+            return manner
+        if self.formatting == "server":
+            found = instructed if await self._takes(instructed) else raw
+        else:
+            found = await self._recognised(manner, raw, instructed)
+        if found.formatting == "server" and not await self._takes(found, [""]):
+            return replace(found, blank=found.dialect.blank)
+        return found
+
+    async def _recognised(self, manner: Manner, raw: Manner, instructed: Manner) -> Manner:
+        """Tell by the number of tokens what a server makes of texts."""
+        count = tokens_of(await self._ask(raw))
+        official, bare = sum(self._batch(manner).lengths()), self._bare_counts()
+        if count is None and manner.dialect.formatting == "server":
+            return instructed
+        if count is None:
+            raise UnsupportedServerError(
+                f"{self._route(manner)} does not say how many tokens a prompt has, so whether it "
+                'makes Qwen3-Reranker\'s prompt itself is not to be known; pass "client" (it does '
+                'not) or "server" (it does, and so does any model with a prompt of its own) as '
+                "formatting in engine_options"
+            )
+        if count in bare:
+            count = tokens_of(await self._ask(manner))
+            if count == official:
+                return manner
+            raise UnsupportedServerError(
+                f"{self._route(manner)} makes {count} tokens of two prompts of {official}: it "
+                "changes or cuts them"
+            )
+        longer = sum(self._batch(manner, INSTRUCTION).lengths())
+        if tokens_of(await self._ask(instructed, INSTRUCTION)) == longer:
+            return await self._verified(instructed)
+        if count == official:
+            return await self._verified(raw)
+        raise UnsupportedServerError(
+            f"{self._route(manner)} makes {count} tokens of two short pairs. Qwen3-Reranker's "
+            f"prompt has {official}, the texts alone have {min(bare)}: its template is another "
+            f"one, and scores would be wrong. {SERVE}"
+        )
+
+    async def _verified(self, manner: Manner) -> Manner:
+        """`manner`, with the tokens that the template makes compared, if the server shows them.
+
+        They must be, since the commonest fault, a last newline lost, does not change their number.
+        """
+        roles = {"query": QUERY, "document": DOCUMENTS[0]}
+        request = {
+            "model": self.model,
+            "messages": [{"role": role, "content": text} for role, text in roles.items()],
+            "add_generation_prompt": False,
+        }
+        try:
+            found = list((await self.connection.post("/tokenize", request))["tokens"])
+        except (EngineError, KeyError, TypeError):
+            return manner
+        right = next(self._batch(manner).prompts())
+        if found != right:
+            raise UnsupportedServerError(
+                f"the template of {self.connection.url} makes another prompt than Qwen3-Reranker's "
+                f"of a query and a document: it ends with {found[-3:]}, not {right[-3:]}. {SERVE}"
+            )
+        return replace(manner, verified=True)
+
+    def _bare_counts(self) -> set[int]:
+        """Tokens of query and document without a prompt, split together or one by one."""
+        query, *documents = map(len, self.tokenizer.encode([QUERY, *DOCUMENTS]))
+        joined = self.tokenizer.encode([QUERY + document for document in DOCUMENTS])
+        return {query * len(documents) + sum(documents), sum(map(len, joined))}
+
+    async def _takes(self, manner: Manner, documents: Sequence[str] = DOCUMENTS) -> bool:
+        try:
+            await self._ask(manner, documents=documents)
+        except RefusedError:
+            return False
+        return True
+
+    # -- what the numbers are --------------------------------------------------------------------
+
+    async def _switched(self, manner: Manner) -> tuple[Manner, list[float]]:
+        """`manner`, with log-odds where the server can give them; and those of `DOCUMENTS`."""
+        answer = await self._ask(manner)
+        manner = replace(manner, answers_as=named_model(answer))
+        plain = self._read(manner, answer)
+        for field in manner.dialect.switches:
+            candidate = replace(manner, switch=field, log_odds=True)
+            try:
+                values = self._read(candidate, await self._ask(candidate))
+            except RefusedError:
+                continue  # a field that it does not know
+            if _alike(values, plain):
+                continue  # a field that it does not heed
+            if not _alike(map(probability, values), plain):
+                raise UnsupportedServerError(
+                    f"{self._route(manner)} answers {plain}, and {values} with {field} false: "
+                    "these are not probabilities and their log-odds"
+                )
+            return candidate, values
+        if not all(0 <= value <= 1 for value in plain):
+            return replace(manner, log_odds=True), plain
+        return manner, manner.log_odds_of(self.connection.url, answer, len(DOCUMENTS))
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        manner: Manner,
+        instruction: str = DEFAULT_INSTRUCTION,
+        *,
+        documents: Sequence[str] = DOCUMENTS,
+        authorised: bool = True,
+    ) -> Any:
+        request = manner.request(self._batch(manner, instruction, documents))
+        return await self.connection.post(manner.dialect.path, request, authorised=authorised)
+
+    def _batch(
+        self,
+        manner: Manner,
+        instruction: str = DEFAULT_INSTRUCTION,
+        documents: Sequence[str] = DOCUMENTS,
+    ) -> PromptBatch:
+        as_text = manner.dialect.takes_text
+        return build_batch(self.tokenizer, instruction, QUERY, documents, LENGTH, as_text=as_text)
+
+    def _read(self, manner: Manner, answer: Any) -> list[float]:
+        return manner.read(self.connection.url, answer, len(DOCUMENTS))
+
+    def _route(self, manner: Manner) -> str:
+        return f"{self.connection.url}{manner.dialect.path}"
+
+
+def _alike(some: Iterable[float], others: Iterable[float]) -> bool:
+    return all(abs(one - other) <= CLOSE for one, other in zip(some, others, strict=True))

@@ -1,0 +1,158 @@
+"""One server as an engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ...errors import EngineError, InvalidInputError, RerankError
+from ...prompt import DEFAULT_INSTRUCTION, PromptBatch
+from ..base import EngineInfo
+from .connection import Connection
+from .discovery import Discovery
+from .faults import ServerFaultError, SilentError
+
+HEALTH_TIMEOUT = 10.0
+"""Seconds in which a server must say that it is well."""
+CACHE_BLOCK = 128
+"""Tokens of the largest block of a prefix cache that vLLM is known to keep: Ascend's."""
+NAME = "served"
+
+
+class Replica:
+    """A server: how to ask it, how much it has to do, and what was last wrong with it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        discover: Callable[[Connection], Awaitable[Discovery]],
+        max_length: int,
+    ) -> None:
+        """Describe it.
+
+        Args:
+            connection: to the server.
+            discover: finds out how to ask it.
+            max_length: longest prompt that is wanted, in tokens.
+        """
+        self.url = connection.url
+        self.up = False
+        """Whether it takes work."""
+        self.passed = False
+        """Whether it has shown that its scores are right."""
+        self.fault: RerankError | None = None
+        """Why it takes no work, if so."""
+        self.faults = 0
+        """How often in a row it failed."""
+        self.outstanding = 0
+        """Tokens that it is asked about now."""
+        self.last_asked = 0.0
+        """When it was last given work, in the loop's time."""
+        self.rests_until = 0.0
+        """Until when it wants to be left alone, in the loop's time."""
+        self._connection = connection
+        self._discover = discover
+        self._max_length = max_length
+        self._found: Discovery | None = None
+        self._lost = asyncio.Event()
+
+    @property
+    def found(self) -> Discovery:
+        """What is known of the server. Complete only after `start()`."""
+        if self._found is None:
+            raise EngineError("the engine has not started yet; call start() first")
+        return self._found
+
+    @property
+    def started(self) -> bool:
+        """Whether it is known how to ask it."""
+        return self._found is not None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs there; the model by its origin, which tells what its answers must be."""
+        found = self.found
+        longest = min(self._max_length, found.max_length or self._max_length)
+        return EngineInfo(
+            model=found.model.origin or "a model without a name",
+            engine=NAME,
+            version=f"{found.software} at {self.url}",
+            device="remote",
+            dtype="unknown",
+            max_length=longest,
+            tokenizer=found.tokenizer,
+            cache_block=CACHE_BLOCK if found.version else 0,
+            chunk=longest if found.version else 0,
+            log_odds_exact=found.manner.log_odds,
+            takes_text=found.manner.dialect.takes_text,
+        )
+
+    async def start(self) -> None:
+        """Find out, anew, what is served and how to ask for it."""
+        self._found = await self._discover(self._connection)
+        self._lost = asyncio.Event()
+
+    async def score(self, batch: PromptBatch) -> list[float]:
+        """Log-odds of "yes", shape (len(batch),), by one request."""
+        found = self.found
+        if found.manner.formatting == "server" and not found.manner.sends_instruction:
+            _check_instruction(self.url, batch)
+        tokens = sum(batch.lengths())
+        self.outstanding += tokens
+        self.last_asked = asyncio.get_running_loop().time()
+        try:
+            answer = await self._post(found.manner.dialect.path, found.manner.request(batch))
+        finally:
+            self.outstanding -= tokens
+        log_odds = found.manner.log_odds_of(self.url, answer, len(batch))
+        self.faults = 0
+        return log_odds
+
+    async def healthy(self) -> None:
+        """Return if the server says that it is well, or says nothing of its health.
+
+        Raises:
+            EngineError: it does not.
+        """
+        if (path := self.found.health_path) is None:
+            return
+        try:
+            await asyncio.wait_for(self._connection.get(path), HEALTH_TIMEOUT)
+        except asyncio.TimeoutError:
+            raise SilentError(
+                self.url, f"did not answer {path} within {HEALTH_TIMEOUT:g} s"
+            ) from None
+
+    def lose(self) -> None:
+        """End the requests in flight: nobody will answer them."""
+        self._lost.set()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self.up = False
+        await self._connection.aclose()
+
+    async def _post(self, path: str, request: dict[str, Any]) -> Any:
+        """The answer; or a fault as soon as the server is known to be gone."""
+        call = asyncio.ensure_future(self._connection.post(path, request))
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({call, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise ServerFaultError(self.url, "is gone in the middle of a request")
+            return call.result()
+        finally:
+            lost.cancel()
+            if not call.done():
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+
+
+def _check_instruction(url: str, batch: PromptBatch) -> None:
+    if batch.instruction != DEFAULT_INSTRUCTION:
+        raise InvalidInputError(
+            f"{url} makes the prompt itself and cannot be told the instruction "
+            f"{batch.instruction!r}; vLLM takes one from 0.22. Serve without --chat-template, or "
+            "use the default instruction"
+        )

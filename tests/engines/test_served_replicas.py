@@ -1,0 +1,317 @@
+"""Several servers answer as one: by load, around the dead, and without those that are wrong."""
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from qwen3_ascend_rerank import (
+    EngineError,
+    ModelNotFoundError,
+    Reranker,
+    SelfcheckError,
+    ServerUnavailableError,
+)
+from tests.support import faults
+from tests.support.crowd import AT_ONCE, TEXTS, Crowd
+from tests.support.dialects import VLLM
+from tests.support.oracle import oracle
+from tests.support.processes import wait_until
+from tests.support.relay import Relay
+from tests.support.served import LIMIT, cases, client, found, is_right
+from tests.support.stand_in import FOR_EVER, StandIn
+
+
+@pytest.fixture
+def servers() -> Iterator[list[StandIn]]:
+    with StandIn(VLLM()) as one, StandIn(VLLM()) as other:
+        yield [one, other]
+
+
+@pytest.fixture
+def reranker(servers: list[StandIn]) -> Iterator[Reranker]:
+    with client(servers, engine_options={"request_timeout": 60}) as reranker:
+        reranker.start()
+        for server in servers:
+            server.requests.clear()
+        yield reranker
+
+
+def test_a_server_killed_in_the_middle_costs_no_query_and_comes_back(lexical: Reranker) -> None:
+    with StandIn(VLLM()) as one, StandIn(VLLM()) as other, Relay(one.port) as relay:
+        urls = [relay.url, other.url]
+        with client([], base_url=urls, engine_options={"request_timeout": 5}) as reranker:
+            reranker.start()
+            for server in (one, other):
+                server.misbehave(faults.slow(0.03), times=FOR_EVER)  # so that some are in flight
+            crowd = Crowd(reranker, lexical)
+            crowd.ask(200, at=60, then=relay.kill)
+            assert (len(crowd.right), crowd.wrong) == (200, [])
+            assert any(not request.answered for request in one.scored)
+
+            one.requests.clear()
+            relay.start()
+            assert wait_until(lambda: crowd.ask(8) or len(one.scored) > 20, 30)
+            assert crowd.wrong == []
+
+
+def test_a_replica_that_dies_and_returns_again_and_again_costs_no_query(
+    reranker: Reranker, servers: list[StandIn], lexical: Reranker
+) -> None:
+    def flap() -> None:
+        for _ in range(4):
+            servers[0].kill()
+            time.sleep(0.1)
+            servers[0].start()
+            time.sleep(0.1)
+
+    for server in servers:
+        server.misbehave(faults.slow(0.02), times=FOR_EVER)
+    crowd = Crowd(reranker, lexical)
+    crowd.ask(200, at=10, then=flap)
+    assert (len(crowd.right), crowd.wrong) == (200, [])
+
+
+def test_faults_on_every_side_cost_no_query(servers: list[StandIn], lexical: Reranker) -> None:
+    chance = random.Random(5)
+    passing = [
+        faults.broken("half", "reset"),
+        faults.broken("nothing", "close"),
+        faults.status(503),
+        faults.status(429, retry_after="0"),
+        faults.page(502),
+        faults.slow(0.05),
+        lambda answer: answer,
+    ]
+    with client(
+        servers, engine_options={"attempts": 8, "request_timeout": 5, "patience": 10}
+    ) as reranker:
+        reranker.start()
+        for server in servers:
+            server.misbehave(*chance.choices(passing, weights=[1, 1, 1, 1, 1, 4, 12], k=400))
+        crowd = Crowd(reranker, lexical)
+        crowd.ask(150)
+    assert (len(crowd.right), crowd.wrong) == (150, [])
+
+
+def test_load_goes_where_least_is_outstanding(
+    reranker: Reranker, servers: list[StandIn], lexical: Reranker
+) -> None:
+    slow, fast = servers
+    slow.misbehave(faults.slow(0.4), times=FOR_EVER)
+    fast.misbehave(faults.slow(0.02), times=FOR_EVER)
+    Crowd(reranker, lexical).ask(100)
+    assert len(slow.scored) + len(fast.scored) == 100
+    assert 8 <= len(slow.scored) <= 40
+
+
+def test_tokens_count_and_not_requests(reranker: Reranker, servers: list[StandIn]) -> None:
+    long = [f"{number} river " * 60 for number in range(6)]
+    reranker.score("a long one", long)  # the stand-ins remember its scores
+    assert is_right(found(reranker))
+    for server in servers:
+        server.requests.clear()
+        server.misbehave(faults.slow(3))
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(reranker.score, "a long one", long)
+        assert wait_until(lambda: any(server.scored for server in servers), 5)
+        busy, idle = servers if servers[0].scored else servers[::-1]
+        idle.behave()
+        for _ in range(5):
+            assert is_right(found(reranker))
+        assert not call.done()
+        assert (len(busy.scored), len(idle.scored)) == (1, 5)
+        call.result()
+
+
+def test_a_query_stays_whole_unless_it_is_large(servers: list[StandIn]) -> None:
+    options = {"documents_per_request": 8, "request_timeout": 30}
+    with client(servers, engine_options=options) as reranker:
+        reranker.start()
+        for server in servers:
+            server.requests.clear()
+        reranker.rerank("one query", TEXTS[:8])
+        assert sorted(len(server.scored) for server in servers) == [0, 1]
+        reranker.rerank("another", TEXTS)
+        assert sorted(len(server.scored) for server in servers) in ([1, 3], [2, 2])
+
+
+def test_a_replica_that_hangs_is_left_for_another(servers: list[StandIn]) -> None:
+    with client(servers) as reranker:
+        reranker.start()
+        servers[0].misbehave(faults.broken("nothing", "stall"), times=FOR_EVER)
+        began = time.monotonic()
+        for _ in range(10):
+            assert is_right(found(reranker))
+        assert time.monotonic() - began < LIMIT
+
+
+def test_a_replica_that_is_out_of_work_space_is_left_for_another(
+    reranker: Reranker, servers: list[StandIn]
+) -> None:
+    servers[0].misbehave(faults.status(429, retry_after="20"), times=FOR_EVER)
+    began = time.monotonic()
+    for _ in range(10):
+        assert is_right(found(reranker))
+    assert time.monotonic() - began < 3
+
+
+def test_all_dead_is_one_error_in_time_and_one_alive_is_enough(
+    servers: list[StandIn],
+) -> None:
+    with client(servers) as reranker:
+        assert is_right(found(reranker))
+        for server in servers:
+            server.kill()
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            began = time.monotonic()
+            calls = [threads.submit(found, reranker) for _ in range(2 * AT_ONCE)]
+            for call in calls:
+                with pytest.raises(ServerUnavailableError) as caught:
+                    call.result()
+                assert all(server.url in str(caught.value) for server in servers)
+            assert time.monotonic() - began < 2 * LIMIT
+        servers[1].start()
+        assert wait_until(lambda: _answers(reranker), 10)
+
+
+def _answers(reranker: Reranker) -> bool:
+    try:
+        return is_right(found(reranker))
+    except ServerUnavailableError:
+        return False
+
+
+def test_none_there_at_the_start_is_one_error_in_time(servers: list[StandIn]) -> None:
+    for server in servers:
+        server.kill()
+    with client(servers) as reranker:
+        began = time.monotonic()
+        with pytest.raises(ServerUnavailableError) as caught:
+            found(reranker)
+        assert time.monotonic() - began < LIMIT
+        assert all(server.url in str(caught.value) for server in servers)
+        servers[0].start()
+        assert wait_until(lambda: _answers(reranker), 10)
+
+
+def test_one_that_is_not_there_at_the_start_joins_later(
+    servers: list[StandIn], lexical: Reranker, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = servers[0]
+    late.kill()
+    with client(servers) as reranker:
+        assert is_right(found(reranker))
+        assert late.url in caplog.text
+        late.start()
+        crowd = Crowd(reranker, lexical)
+        assert wait_until(lambda: crowd.ask(8) or len(late.scored) > 10, 15)
+        assert crowd.wrong == []
+
+
+# -- replicas that are wrong -----------------------------------------------------------------------
+
+
+async def negated(prompts: list[list[int]]) -> list[float]:
+    return [-value for value in await oracle().score(prompts)]
+
+
+async def unloaded(prompts: list[list[int]]) -> list[float]:
+    return [0.0] * len(prompts)
+
+
+async def biased(prompts: list[list[int]]) -> list[float]:
+    return [value + 0.5 for value in await oracle().score(prompts)]
+
+
+WRONG = {
+    "another model": VLLM(model="another"),
+    "yes and no swapped": VLLM(compute=negated),
+    "a head that was never loaded": VLLM(compute=unloaded),
+    "a head that is not right": VLLM(compute=biased),
+    "a context that is too small": VLLM(max_model_len=256),
+}
+
+
+@pytest.mark.parametrize("wrong", cases(WRONG))
+def test_a_wrong_replica_is_left_out_with_a_warning(
+    wrong: VLLM, caplog: pytest.LogCaptureFixture
+) -> None:
+    with StandIn(wrong) as bad, StandIn(VLLM()) as good:
+        with client([bad, good], model="lexical", selfcheck="auto") as reranker:
+            reranker.start()
+            asked = len(bad.scored)
+            for _ in range(10):
+                assert is_right(found(reranker))
+            assert len(bad.scored) == asked
+    warnings = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert any(bad.url in warning for warning in warnings)
+    assert not any(good.url in warning and bad.url not in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("wrong", cases(WRONG, "another model", "yes and no swapped"))
+def test_a_replica_that_comes_back_wrong_is_not_used(wrong: VLLM) -> None:
+    with StandIn(VLLM()) as changed, StandIn(VLLM()) as good:
+        with client([changed, good], model="lexical", selfcheck="auto") as reranker:
+            assert is_right(found(reranker))
+            changed.kill()
+            for _ in range(3):  # one of them notices
+                assert is_right(found(reranker))
+            changed.dialect = wrong
+            changed.start()
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                assert is_right(found(reranker))
+
+
+REFUSALS = {
+    "another key": faults.status(401),
+    "another model": faults.status(404, "The model `lexical` does not exist."),
+    "another route": faults.page(404),
+    "moved": faults.status(308, location="http://127.0.0.1:1/"),
+}
+
+
+@pytest.mark.parametrize("fault", cases(REFUSALS))
+def test_a_replica_that_changes_between_two_calls_is_left_for_another(
+    reranker: Reranker, servers: list[StandIn], fault: faults.Fault
+) -> None:
+    servers[0].misbehave(fault, times=FOR_EVER)
+    for _ in range(4):
+        assert is_right(found(reranker))
+    assert len(servers[0].scored) < 4
+
+
+def test_what_every_replica_refuses_is_refused_at_once(
+    reranker: Reranker, servers: list[StandIn]
+) -> None:
+    for server in servers:
+        server.misbehave(faults.status(400, "no such parameter"), times=FOR_EVER)
+    with pytest.raises(EngineError, match="no such parameter"):
+        found(reranker)
+    for server in servers:
+        server.behave()
+    assert is_right(found(reranker))
+
+
+def test_all_wrong_is_the_error_that_says_so() -> None:
+    swapped, other = WRONG["yes and no swapped"], WRONG["another model"]
+    with StandIn(swapped) as one, StandIn(swapped) as two, StandIn(other) as three:
+        with client([one, two], selfcheck="auto") as reranker:
+            with pytest.raises(SelfcheckError, match="swapped"):
+                found(reranker)
+        with client([three], model="lexical", selfcheck="auto") as reranker:
+            with pytest.raises(ModelNotFoundError, match="another"):
+                found(reranker)
+
+
+def test_replicas_of_two_models_are_not_mixed() -> None:
+    """With no model asked for, scores come from one model only, whichever it is."""
+    with StandIn(VLLM(model="mine", compute=biased)) as one, StandIn(VLLM(model="yours")) as two:
+        settings = {"tokenizer": "lexical", "selfcheck": "invariants"}
+        with client([one, two], **settings) as reranker:
+            answers = [found(reranker) for _ in range(10)]
+            assert all(answer == pytest.approx(answers[0], abs=1e-3) for answer in answers)

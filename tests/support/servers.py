@@ -1,0 +1,104 @@
+"""A real vLLM server on the loopback, with the lexical model and an API key."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from typing_extensions import Self
+
+from qwen3_ascend_rerank import lexical
+
+from .processes import group, wait_until
+
+API_KEY = "sesame-4f1d"
+MODEL = "lexical"
+MAX_MODEL_LEN = 401
+START_SECONDS = 240.0
+OVERRIDES = (
+    '{"architectures":["Qwen3ForSequenceClassification"],'
+    '"classifier_from_token":["no","yes"],"is_original_qwen3_reranker":true}'
+)
+ENVIRONMENT = {
+    "VLLM_API_KEY": API_KEY,
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+class VLLMServer:
+    """Started with the options that a user would give, and some more; on a port that it keeps."""
+
+    def __init__(self, *options: str, max_model_len: int = MAX_MODEL_LEN) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = Path(tempfile.mkstemp(prefix="vllm-server-", suffix=".log")[1])
+        self._command = [
+            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+            *("--model", str(lexical.checkpoint_folder()), "--served-model-name", MODEL),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--runner", "pooling", "--hf-overrides", OVERRIDES, "--dtype", "float32"),
+            *("--max-model-len", str(max_model_len), "--enforce-eager", *options),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it and wait until it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **ENVIRONMENT},
+                start_new_session=True,
+            )
+        end = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise AssertionError(f"vLLM did not start: {self._log.read_text()[-4000:]}")
+            time.sleep(0.2)
+        return self
+
+    def kill(self) -> None:
+        """End it and its processes as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end(signal.SIGTERM)
+        self._log.unlink()
+
+    def _end(self, sign: signal.Signals) -> None:
+        if self._process is None:
+            return
+        leader = self._process.pid
+        for process in group(leader) if sign is signal.SIGKILL else [self._process]:
+            process.send_signal(sign)
+        self._process.wait(60)
+        wait_until(lambda: not group(leader), 10)
+        for process in group(leader):
+            process.kill()
+        self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/health", timeout=5) as response:
+                return bool(response.status == 200)
+        except (URLError, OSError):
+            return False
