@@ -48,6 +48,8 @@ def score_line(score: float) -> Text:
     return Text(f"{score:.4f}", "green" if score > EVEN else "dim")
 
 
-def described_model(model: str) -> str:
-    """The model's name, and what must be known beside it."""
+def described_model(model: str | None) -> str:
+    """The model's name, and what must be known beside it; None: whatever is served."""
+    if model is None:
+        return "the served model"
     return f"{model} (matches words; no language model)" if model == LEXICAL else model

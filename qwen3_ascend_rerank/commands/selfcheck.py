@@ -60,11 +60,7 @@ def selfcheck(
         settings.tokenizer,
         settings.engine_options,
     )
-    with waiting(f"{LEXICAL} on the {spec.name} engine"):
-        reports = {LEXICAL: submit(probe(spec)).result()}
-    if settings.model != LEXICAL and not reports[LEXICAL].failures:
-        with waiting(f"{settings.model} on the {spec.name} engine"):
-            reports[settings.model] = submit(examine(spec)).result()
+    reports = prove(spec)
     if form is Form.json:
         print_json({name: asdict(report) for name, report in reports.items()}, indent=2)
     else:
@@ -72,6 +68,16 @@ def selfcheck(
             _print(f"{name} on the {spec.name} engine", report)
     if any(report.failures for report in reports.values()):
         raise typer.Exit(1)
+
+
+def prove(spec: EngineSpec) -> dict[str, Report]:
+    """Have the runtime of `spec` show what it can: with the lexical model, then with its own."""
+    with waiting(f"{LEXICAL} on the {spec.name} engine"):
+        reports = {LEXICAL: submit(probe(spec)).result()}
+    if spec.model not in (None, LEXICAL) and not reports[LEXICAL].failures:
+        with waiting(f"{spec.model} on the {spec.name} engine"):
+            reports[str(spec.model)] = submit(examine(spec)).result()
+    return reports
 
 
 def _print(title: str, report: Report) -> None:

