@@ -1,0 +1,171 @@
+"""What is drawn: ranks, scores, and the distribution of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ..engines.base import log_odds_of
+from ..errors import InvalidInputError
+from ..results import RankedDocument, RerankResult
+from .sheet import BLUE, DASHED, FAINT, INK, PAPER, POINTS, VERMILLION, Picture, mark, sheet, write
+
+RELEVANT, RISEN, FALLEN, STAYED = "*", "^", "v", "o"
+"""Shapes of marks, as matplotlib names them."""
+BINS = 30
+TICKS = (1e-6, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+"""Scores that the axis of log-odds names."""
+
+
+# -- ranks -----------------------------------------------------------------------------------------
+
+
+def plot_ranks(result: RerankResult, *, relevant: Collection[int] = (), top: int = 12) -> Picture:
+    """Where each of the best documents was before, and where it is after: a slope chart.
+
+    Args:
+        result: what to show; a document's `index` is its rank before, counted from 0.
+        relevant: indices of the documents that are known to be relevant: they get a star.
+        top: how many documents to show at most. Those that come from a lower rank than that start
+            below a gap.
+
+    Raises:
+        InvalidInputError: there is nothing to show.
+    """
+    shown = _shown(result, top)
+    deeper = sorted(one.index for one in shown if one.index >= top)
+    before = {one.index: one.index for one in shown if one.index < top}
+    before |= {index: top + place for place, index in enumerate(deeper, 1)}
+
+    rows = 1 + max(*before.values(), len(shown) - 1)
+    picture, axes = sheet(result.query, rows, -0.25, 3.0)
+    write(axes, 0, -1, "before", FAINT, side="center")
+    write(axes, 1, -1, "after", FAINT, side="center")
+    write(axes, 1, -1, "score", FAINT, shift=3.6)
+    for after, one in enumerate(shown):
+        _draw_slope(axes, one, before[one.index], after, relevant)
+    return picture
+
+
+def _draw_slope(
+    axes: Axes, one: RankedDocument, before: int, after: int, relevant: Collection[int]
+) -> None:
+    known = one.index in relevant
+    shape, colour = _movement(one.index, after)
+    alpha = 0.45 if relevant and not known else 1.0
+    axes.plot((0, 1), (before, after), color=colour, linewidth=3 if known else 1.5, alpha=alpha)
+    for x, y in ((0, before), (1, after)):
+        mark(axes, x, y, RELEVANT if known else shape, colour, alpha=alpha)
+    write(axes, 0, before, str(one.index + 1), side="right", shift=-1.0, bold=known)
+    write(axes, 1, after, str(after + 1), shift=1.0, bold=known)
+    write(axes, 1, after, f"{one.score:.3f}", shift=3.6, bold=known)
+    write(axes, 1, after, one.text, shift=7.4, bold=known)
+
+
+def _movement(before: int, after: int) -> tuple[str, str]:
+    """Shape and colour of a document that went from one rank to another."""
+    if before == after:
+        return STAYED, FAINT
+    return (RISEN, BLUE) if after < before else (FALLEN, VERMILLION)
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def plot_scores(
+    result: RerankResult,
+    *,
+    threshold: float = 0.5,
+    relevant: Collection[int] = (),
+    top: int = 20,
+) -> Picture:
+    """The score of each document, and which of them reach the threshold.
+
+    Args:
+        result: what to show, best first.
+        threshold: in [0, 1]; a document at or above it is filled, one below it is hollow.
+        relevant: indices of the documents that are known to be relevant: they get a star.
+        top: how many documents to show at most.
+
+    Raises:
+        InvalidInputError: there is nothing to show.
+    """
+    shown = _shown(result, top)
+    picture, axes = sheet(result.query, len(shown), -1.6, 1.25)
+    axes.plot((threshold, threshold), (-0.6, len(shown) - 0.4), color=INK, linestyle=DASHED)
+    write(axes, threshold, -1, f"threshold {threshold:g}", side="center")
+    for place, one in enumerate(shown):
+        reached, known = one.score >= threshold, one.index in relevant
+        colour = BLUE if reached else VERMILLION
+        shape = RELEVANT if known else STAYED
+        axes.plot((0, one.score), (place, place), color=colour, linewidth=2)
+        mark(axes, one.score, place, shape, colour, hollow=not reached)
+        write(axes, 0, place, one.text, side="right", shift=-1.0, bold=known)
+        write(axes, 1, place, f"{one.score:.3f}", shift=1.2, bold=known)
+    return picture
+
+
+# -- distributions ---------------------------------------------------------------------------------
+
+
+def plot_distributions(
+    results: Iterable[RerankResult],
+    relevant: Iterable[Collection[int]],
+    *,
+    threshold: float = 0.5,
+) -> Picture:
+    """How the scores of relevant documents and of all others lie, and where a threshold cuts.
+
+    Args:
+        results: one for each query, with every document: made without `top_n` and `threshold`.
+        relevant: for each result, the indices of its relevant documents.
+        threshold: in [0, 1].
+
+    Raises:
+        InvalidInputError: there is nothing to show.
+        ValueError: not as many `relevant` as `results`.
+    """
+    right: list[float] = []
+    others: list[float] = []
+    for result, known in zip(results, relevant, strict=True):
+        for one in result:
+            (right if one.index in known else others).append(one.log_odds)
+    if not right and not others:
+        raise InvalidInputError("no result holds a document; there is nothing to show")
+    cut = log_odds_of(threshold)
+    low, high = min(*right, *others, cut) - 0.5, max(*right, *others, cut) + 0.5
+
+    picture = Picture(4.0)
+    groups = (("relevant", right, BLUE, ""), ("others", others, VERMILLION, "///"))
+    for place, (name, values, colour, hatch) in enumerate(groups):
+        axes = picture.add_axes((0.07, 0.6 - 0.45 * place, 0.9, 0.32))
+        axes.hist(
+            values,
+            BINS,
+            range=(low, high),
+            color=PAPER if hatch else colour,
+            edgecolor=colour if hatch else PAPER,
+            hatch=hatch,
+        )
+        axes.axvline(cut, color=INK, linestyle=DASHED)
+        axes.set_xlim(low, high)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=POINTS - 1)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ticks = [score for score in TICKS if low < log_odds_of(score) < high]
+        axes.set_xticks([log_odds_of(score) for score in ticks], [f"{score:g}" for score in ticks])
+        reached = sum(value >= cut for value in values)
+        title = f"{name}: {reached} of {len(values)} at or above the threshold {threshold:g}"
+        axes.set_title(title, loc="left", fontsize=POINTS, color=INK)
+    axes.set_xlabel("score, on the scale of log-odds", fontsize=POINTS, color=INK)
+    return picture
+
+
+def _shown(result: RerankResult, top: int) -> Sequence[RankedDocument]:
+    if top < 1:
+        raise InvalidInputError(f"top is {top}; give 1 or more")
+    if not result.documents:
+        raise InvalidInputError("the result holds no document; there is nothing to show")
+    return result.documents[:top]
