@@ -1,0 +1,58 @@
+"""Where the API key comes from, and how a shell can be told without showing it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ...address import API_KEY_VARIABLE, checked_api_key
+from ...errors import InvalidInputError
+
+VARIABLE = "VLLM_API_KEY"
+"""Where vLLM looks for it."""
+VARIABLES = (API_KEY_VARIABLE, VARIABLE)
+"""Where it is looked for here; the first that is set counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What clients must send as a bearer token."""
+
+    value: SecretStr
+    shell: str
+    """What gives it in a shell."""
+
+
+def find_key(file: Path | None, environ: Mapping[str, str] | None = None) -> ApiKey | None:
+    """The key in `file`, else in the environment; None where there is none.
+
+    Raises:
+        InvalidInputError: the file cannot be read or is empty; or the key cannot be sent. It is
+            not repeated.
+    """
+    environ = os.environ if environ is None else environ
+    if file is not None:
+        key = checked_api_key(_read(file))
+        if key is None:
+            raise InvalidInputError(f"the API key file {file} is empty; put the key into it")
+        return ApiKey(key, f'"$(cat {shlex.quote(str(file))})"')
+    for name in VARIABLES:
+        if key := checked_api_key(environ.get(name, "").strip()):
+            return ApiKey(key, f'"${name}"')
+    return None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidInputError(
+            f"the API key file {file} cannot be read: {error.strerror}"
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"the API key file {file} is not a text file") from None

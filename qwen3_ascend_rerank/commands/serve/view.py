@@ -1,0 +1,87 @@
+"""What `serve` tells a person before the servers speak."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from ..screen import described_model, messages
+from . import secret
+from .address import is_loopback, url
+from .preparation import Prepared, Wish
+from .secret import ApiKey
+
+_OPEN_ROUTES = "/classify, /score, /rerank, /pooling and /tokenize"
+
+
+def show_plan(model: str, prepared: Prepared) -> None:
+    """What is served, what was set and why, and what is to be known."""
+    machine, plan = prepared.machine, prepared.plan
+    ascend = f", vllm-ascend {machine.vllm_ascend}" if machine.vllm_platform == "npu" else ""
+    where = f"vLLM {machine.vllm}{ascend} on {machine.chip or machine.vllm_platform}"
+    _tell(f"{described_model(model)}: {where}", "bold")
+    for adjustment in plan.adjustments:
+        _tell(f"set      {adjustment}", "dim")
+    for warning in plan.warnings:
+        warn(str(warning))
+
+
+def show_access(wish: Wish, key: ApiKey | None) -> None:
+    """How clients reach the servers, and who else does."""
+    loopback = is_loopback(wish.host)
+    if not wish.template:
+        _note(
+            "this package's own clients send whole prompts; to others the scores mean nothing "
+            "without --template"
+        )
+    if key is None and not loopback:
+        warn("there is no API key: whoever reaches the port can use the model")
+    elif key is not None:
+        doors = f"vLLM asks for the API key on /v1 only, not on {_OPEN_ROUTES}"
+        if loopback:
+            _note(doors)
+        else:
+            warn(f"{doors}: put a proxy before it that does, or listen on 127.0.0.1")
+    urls = [f'"{url(wish.host, port)}"' for port in wish.ports]
+    base_url = urls[0] if len(urls) == 1 else f"[{', '.join(urls)}]"
+    with_key = ", api_key=…" if key else ""
+    _tell(f"use      Reranker(base_url={base_url}{with_key})", "bold")
+
+
+def show_commands(prepared: Prepared, key: ApiKey | None) -> None:
+    """What would run, as lines for a shell."""
+    if not any(prepared.checkpoint.folder.glob("*.safetensors")):
+        _note("the weights are not here yet; a start without --dry-run fetches them")
+    for server in prepared.servers:
+        sys.stdout.write(shell_line(server.command, server.changes, key) + "\n")
+
+
+def _note(message: str) -> None:
+    _tell(f"note     {message}", "dim")
+
+
+def warn(message: str) -> None:
+    """Something that can go wrong."""
+    _tell(f"warning  {message}", "yellow")
+
+
+def _tell(message: str, style: str) -> None:
+    messages().print(Text(message, style), soft_wrap=True)
+
+
+def shell_line(
+    command: Sequence[str], environment: Mapping[str, str | None], key: ApiKey | None
+) -> str:
+    """The server as a line for a shell; the key is named in it, not shown."""
+    removed = [
+        word for name, value in environment.items() if value is None for word in ("-u", name)
+    ]
+    given = {name: value for name, value in environment.items() if value is not None}
+    words = [shlex.quote(f"{name}={value}") for name, value in given.items()]
+    if key is not None:
+        words.append(f"{secret.VARIABLE}={key.shell}")
+    before = ["env", *removed, *words] if removed or words else []
+    return " ".join([*before, shlex.join(command)])
