@@ -5,20 +5,20 @@ VLLM := 0.30.0
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := -e '.[cli,demo,torch]' -e integrations/langchain -e integrations/llama-index
+PACKAGES := -e '.[cli,demo,torch,served,pictures]' -e integrations/langchain -e integrations/llama-index
 PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 # The oldest transformers that the torch engine supports, laid over the newest without a second torch.
 OLDEST := $(VENV)/oldest-transformers
 # The oldest releases of both frameworks, and LangChain's standard suite, laid over it in the same way.
 OLDEST_FRAMEWORKS := $(VENV)/oldest-frameworks
 STANDARD_SUITE := $(VENV)/standard-suite
-SOURCES := qwen3_ascend_rerank integrations scripts benchmarks tests
+SOURCES := qwen3_ascend_rerank integrations scripts benchmarks notebooks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format clean
+.PHONY: help demo notebooks test test-full lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -26,9 +26,12 @@ help:  ## Show this list
 demo: $(VENV)/demo  ## Rerank real passages; MODEL=Qwen/Qwen3-Reranker-0.6B for the real model
 	@$(BIN)/qwen3-rerank demo --model $(MODEL) --engine $(ENGINE)
 
+notebooks: $(VENV)/test $(VENV)/vllm  ## Make the notebooks from their sources
+	$(BIN)/python notebooks/build.py
+
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST)
-	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/lexical
+	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full

@@ -12,10 +12,13 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import RerankError
+from .bench import bench
 from .demo import demo
+from .doctor import doctor
 from .rank import rank
 from .screen import print_error
 from .selfcheck import selfcheck
+from .serve import serve
 
 INTERRUPTED = 130
 """Exit status of a program that Ctrl-C ended, as shells have it."""
@@ -89,3 +92,6 @@ app = typer.Typer(
 app.command()(rank)
 app.command()(demo)
 app.command()(selfcheck)
+app.command()(serve)
+app.command()(doctor)
+app.command()(bench)

@@ -56,7 +56,8 @@ def rank(
         bool,
         typer.Option("--keep-going", help="Print a bad request's error in its place, and go on."),
     ] = False,
-    model: Annotated[str, setting("model")] = default("model"),
+    model: Annotated[str | None, setting("model")] = default("model"),
+    base_url: Annotated[str | None, setting("base_url")] = default("base_url"),
     engine: Annotated[str, setting("engine")] = default("engine"),
     tokenizer: Annotated[str | None, setting("tokenizer")] = default("tokenizer"),
     instruction: Annotated[str, setting("instruction")] = default("instruction"),
@@ -73,9 +74,14 @@ def rank(
     [dim]qwen3-rerank rank "capital of China" --file passages.txt --top-n 5[/]
 
     [dim]qwen3-rerank rank --requests requests.jsonl > results.jsonl[/]
+
+    [dim]qwen3-rerank rank --base-url http://127.0.0.1:8000 "capital of China" "Beijing is it."[/]
+
+    A server's key is taken from QWEN3_RERANK_API_KEY alone, so that no list of processes shows it.
     """
     settings = RerankSettings(
         model=model,
+        base_url=base_url,
         engine=engine,
         tokenizer=tokenizer,
         instruction=instruction,

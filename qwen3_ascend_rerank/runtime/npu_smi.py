@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+_ROW = re.compile(r"\|.*\|")
+"""A row that is whole, none of the rules between rows."""
 _VERSION = re.compile(r"npu-smi\s+(\S+)")
 _NUMBER_AND_NAME = re.compile(r"(\d+)\s+(\S.*)")
 _HEALTH = re.compile(r"[A-Za-z]+")
@@ -67,7 +69,9 @@ def parse(text: str) -> Table:
     chips: list[Chip] = []
     in_processes = begun = False
     for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not _ROW.fullmatch(line.strip()):
+            continue
+        cells = [cell.strip() for cell in line.strip()[1:-1].split("|")]
         if "Process id" in line:
             in_processes = True
         elif in_processes:

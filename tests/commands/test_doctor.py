@@ -23,7 +23,7 @@ from qwen3_ascend_rerank.runtime.doctor import Diagnosis
 from qwen3_ascend_rerank.runtime.versions import PAIRINGS
 from qwen3_ascend_rerank.selfcheck import Check, Report
 from tests.runtime.computers import Computer, ascend, npus, recorded
-from tests.support.dialects import VLLM, SGLang, short_template
+from tests.support.dialects import VLLM, SGLang, good_template, short_template
 from tests.support.servers import API_KEY, VLLMServer
 from tests.support.stand_in import StandIn
 
@@ -308,7 +308,8 @@ def test_routes_that_answer_without_the_key_are_told() -> None:
 @pytest.mark.parametrize(
     ("dialect", "severity", "told"),
     [
-        (VLLM(version="0.23.0", template=short_template, max_model_len=401), "warning", "newline"),
+        (VLLM(template=good_template, max_model_len=401), "ok", "are right"),
+        (VLLM(template=short_template, max_model_len=401), "warning", "makes another prompt"),
         (
             VLLM(
                 version="0.23.0",
@@ -320,7 +321,7 @@ def test_routes_that_answer_without_the_key_are_told() -> None:
         ),
         (SGLang(), "warning", "newline"),
     ],
-    ids=["of the right length", "another", "SGLang"],
+    ids=["right", "a newline short", "another", "SGLang"],
 )
 def test_a_template_is_recognised(dialect: VLLM, severity: str, told: str) -> None:
     with StandIn(dialect) as server:

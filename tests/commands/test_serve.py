@@ -1,91 +1,342 @@
-"""`qwen3-rerank serve`: what it refuses, what it prints, and the supervisor of several servers."""
+"""`qwen3-rerank serve`: what it runs, what it prints, and what it refuses."""
 
-import asyncio
+import json
 import os
-import signal
+import shlex
 import socket
+import subprocess
 import sys
-import time
-from importlib.util import find_spec
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from qwen3_ascend_rerank.checkpoint import Checkpoint
 from qwen3_ascend_rerank.commands.program import app
+from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, near, url
 from qwen3_ascend_rerank.commands.serve.secret import find_key
-from qwen3_ascend_rerank.commands.serve.supervisor import Patience, Replica, Supervisor
 from qwen3_ascend_rerank.commands.serve.view import shell_line
 from qwen3_ascend_rerank.errors import InvalidInputError
+from qwen3_ascend_rerank.lexical import checkpoint_folder
+from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
+from qwen3_ascend_rerank.runtime.detect import Machine
+from tests.runtime.machines import VERSIONS, cpu, cuda, npu, recorded
+from tests.support.servers import VLLMServer, free_port
 
-needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM")
 SECRET = "sesame-open-7"
 
 
-def run(*arguments: str, **environment: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["serve", *arguments], env=environment)
-    return done.exit_code, done.output
+@dataclass
+class Done:
+    """What a run of the command did."""
+
+    status: int
+    printed: str
+    """Standard output."""
+    told: str
+    """Standard error, on one line."""
+    lines: list[list[str]] = field(init=False)
+    """The commands that were printed, as words."""
+
+    def __post_init__(self) -> None:
+        self.lines = [shlex.split(line) for line in self.printed.splitlines()]
 
 
-class TestDryRun:
-    @needs_vllm
-    def test_prints_a_command_and_no_secret(self) -> None:
-        status, printed = run("lexical", "--dry-run", VLLM_API_KEY=SECRET)
-        assert status == 0
-        assert "--runner pooling" in printed
-        assert '$VLLM_API_KEY"' in printed
-        assert SECRET not in printed
-        assert 'Reranker(base_url="http://127.0.0.1:8000", api_key=…)' in printed
+Serve = Callable[..., Done]
 
-    @needs_vllm
-    def test_gives_replicas_a_port_each(self) -> None:
-        status, printed = run("lexical", "--dry-run", "--replicas", "2", "--port", "9000")
-        assert status == 0
-        assert "--port 9000" in printed
-        assert "--port 9001" in printed
 
-    @needs_vllm
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("QWEN3_RERANK_API", "VLLM_", "ASCEND_", "CUDA_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def dry_run(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Prints what would run on a machine whose vLLM is known from its records alone."""
+
+    def run(
+        machine: Machine,
+        *arguments: str,
+        options: dict[str, Any] | None = None,
+        server_options: tuple[str, ...] = (),
+        model: str = "lexical",
+    ) -> Done:
+        read = Reading(recorded(machine.vllm), options or {}, frozenset(server_options), ENTRIES[0])
+        monkeypatch.setattr(preparation, "detect", lambda: machine)
+        monkeypatch.setattr(preparation, "read", lambda _: read)
+        done = CliRunner().invoke(app, ["serve", model, "--dry-run", *arguments])
+        return Done(done.exit_code, done.stdout, " ".join(done.stderr.split()))
+
+    return run
+
+
+def value(command: list[str], flag: str) -> str:
+    return command[command.index(flag) + 1]
+
+
+class TestADryRun:
+    @pytest.mark.parametrize("version", VERSIONS)
+    @pytest.mark.parametrize("platform", [cuda, cpu, npu], ids=["cuda", "cpu", "npu"])
+    def test_prints_a_command_for_every_version(
+        self, dry_run: Serve, platform: Any, version: str
+    ) -> None:
+        done = dry_run(platform(version), "--max-length", "1024", "--port", "9000")
+        assert done.status == 0, done.told
+        (command,) = done.lines
+        assert value(command, "--model") == str(checkpoint_folder())
+        assert value(command, "--served-model-name") == "lexical"
+        assert value(command, "--host") == "127.0.0.1"
+        assert value(command, "--port") == "9000"
+        assert value(command, "--max-model-len") == "1025"
+        assert 'use Reranker(base_url="http://127.0.0.1:9000")' in done.told
+
+    def test_sets_the_environment_and_clears_what_harms(
+        self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
+        (command,) = dry_run(npu("0.23.0")).lines
+        assert command[:3] == ["env", "-u", "VLLM_USE_V2_MODEL_RUNNER"]
+        (command,) = dry_run(cpu("0.30.0")).lines
+        assert "VLLM_CPU_KVCACHE_SPACE=1" in command[: command.index(sys.executable)]
+
+    def test_gives_replicas_a_port_and_devices_each(self, dry_run: Serve) -> None:
+        machine = replace(npu("0.23.0"), devices=8)
+        done = dry_run(
+            machine,
+            *("--replicas", "4", "--port", "9000", "--host", "0.0.0.0"),
+            options={"tensor_parallel_size": 2},
+        )
+        assert [value(command, "--port") for command in done.lines] == [
+            *("9000", "9001", "9002", "9003")
+        ]
+        assert [command[1] for command in done.lines] == [
+            f"ASCEND_RT_VISIBLE_DEVICES={pair}" for pair in ("0,1", "2,3", "4,5", "6,7")
+        ]
+        host = socket.gethostname()
+        assert f'Reranker(base_url=["http://{host}:9000", "http://{host}:9001"' in done.told
+
+    def test_says_each_thing_once(self, dry_run: Serve) -> None:
+        machine = replace(npu("0.13.0", vllm="0.14.0"), devices=2)
+        told = dry_run(machine, "--replicas", "2").told
+        assert told.count("enable_prefix_caching=False") == 1
+        assert told.count("warning vllm-ascend 0.13.0: made for vLLM 0.13.0, found 0.14.0") == 1
+
+    def test_passes_the_users_options_on(self, dry_run: Serve) -> None:
+        words = ["--gpu-memory-utilization", "0.5", "--ssl-keyfile=a b"]
+        done = dry_run(cuda("0.30.0"), "--", *words, options={"gpu_memory_utilization": 0.5})
+        (command,) = done.lines
+        place = command.index(words[0])
+        assert command[place : place + 3] == words
+
+    def test_fetches_no_weights(self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        fetched: list[bool] = []
+
+        def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
+            fetched.append(weights)
+            config = json.loads((checkpoint_folder() / "config.json").read_text())
+            return Checkpoint(model, Path("/hub/snapshot"), config)
+
+        monkeypatch.setattr(preparation, "open_checkpoint", open_checkpoint)
+        done = dry_run(cuda("0.30.0"), model="Qwen/Qwen3-Reranker-0.6B")
+        assert fetched == [False]
+        (command,) = done.lines
+        assert value(command, "--model") == "/hub/snapshot"
+        assert value(command, "--served-model-name") == "Qwen/Qwen3-Reranker-0.6B"
+        assert "a start without --dry-run fetches them" in done.told
+
+    def test_says_whom_it_is_for(self, dry_run: Serve) -> None:
+        without, with_template = dry_run(cuda("0.30.0")), dry_run(cuda("0.30.0"), "--template")
+        assert "mean nothing without --template" in without.told
+        assert "--template" not in with_template.told
+        assert "--chat-template" in with_template.lines[0]
+
+
+class TestTheKey:
+    def test_is_not_printed_and_reaches_the_server(
+        self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("QWEN3_RERANK_API_KEY", SECRET)
+        file = tmp_path / "the key"
+        file.write_text(f"{SECRET}\n")
+        for options in ([], ["--api-key-file", str(file)]):
+            done = dry_run(cuda("0.30.0"), *options)
+            assert SECRET not in done.printed + done.told
+            assert "api_key=…" in done.told
+            line = done.printed.partition(sys.executable)[0] + "printenv VLLM_API_KEY"
+            said = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+            assert said.stdout.strip() == SECRET
+
+    def test_comes_from_the_file_before_the_environment(self, tmp_path: Path) -> None:
+        file = tmp_path / "key"
+        file.write_text(SECRET)
+        key = find_key(file, {"VLLM_API_KEY": "other"})
+        assert key is not None
+        assert key.value.get_secret_value() == SECRET
+        assert SECRET not in repr(key) + shell_line(["x"], {}, key)
+
+    def test_of_this_package_comes_before_vllms(self) -> None:
+        key = find_key(None, {"VLLM_API_KEY": "other", "QWEN3_RERANK_API_KEY": SECRET})
+        assert key is not None
+        assert key.value.get_secret_value() == SECRET
+
+    def test_may_be_absent(self) -> None:
+        assert find_key(None, {"VLLM_API_KEY": " "}) is None
+
     @pytest.mark.parametrize(
-        ("options", "message"),
+        ("content", "message"),
         [
-            (["--", "--api-key", SECRET], "list of processes"),
-            (["--", "--max-model-len", "many"], "vLLM does not take this"),
-            (["--replicas", "500"], "need 500 cores"),
-            (["--template", "--", "--chat-template", "x"], "exclude each other"),
+            (b"\n", "key is empty"),
+            (b"sesame two\nlines", "api_key cannot be sent"),
+            (b"\xff\xfe", "not a text file"),
+            (None, "cannot be read: No such file"),
         ],
     )
-    def test_refuses_what_contradicts(self, options: list[str], message: str) -> None:
-        status, printed = run("lexical", "--dry-run", *options)
-        assert status == 1
-        assert message in " ".join(printed.split())
-        assert SECRET not in printed
+    def test_must_be_alone_in_its_file(
+        self, content: bytes | None, message: str, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "key"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(InvalidInputError, match=message) as caught:
+            find_key(file, {})
+        assert "sesame" not in str(caught.value)
 
-    def test_a_model_that_is_not_there_is_named(self) -> None:
-        status, printed = run("./no/such/folder", "--dry-run")
-        assert status == 1
-        assert "no/such/folder" in printed or "needs vLLM" in printed
+    @pytest.mark.parametrize(
+        ("host", "key", "said"),
+        [
+            ("127.0.0.1", None, "mean nothing without --template use Reranker"),
+            ("127.0.0.1", SECRET, "note vLLM asks for the API key on /v1 only, not on /classify"),
+            ("0.0.0.0", None, "warning there is no API key"),
+            ("0.0.0.0", SECRET, "warning vLLM asks for the API key on /v1 only, not on /classify"),
+        ],
+    )
+    def test_guards_less_than_one_might_think_and_that_is_said(
+        self,
+        dry_run: Serve,
+        monkeypatch: pytest.MonkeyPatch,
+        host: str,
+        key: str | None,
+        said: str,
+    ) -> None:
+        if key:
+            monkeypatch.setenv("VLLM_API_KEY", key)
+        assert said in dry_run(cuda("0.30.0"), "--host", host).told
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("machine", "arguments", "options", "message"),
+        [
+            (cuda("0.10.1"), [], {"tensor_parallel_size": 2}, "score head does not survive tensor"),
+            (npu("0.18.0", chip="310P3"), [], {}, "310P cannot run pooling models"),
+            (cuda("0.30.0"), [], {"max_model_len": 100}, "give at least 8193"),
+            (cuda("0.13.0"), ["--template"], {}, "does not apply a template to scores"),
+            (npu("0.23.0"), ["--replicas", "2"], {}, "need 2 NPUs and 1 can be seen"),
+            (cuda("0.30.0"), [], {"runner": "generate"}, "runner must be 'pooling'"),
+            (cuda("0.30.0"), [], {"api_key": ["x"]}, "list of processes"),
+        ],
+    )
+    def test_with_the_reason(
+        self,
+        dry_run: Serve,
+        machine: Machine,
+        arguments: list[str],
+        options: dict[str, Any],
+        message: str,
+    ) -> None:
+        of_server = tuple(options.keys() & {"api_key"})
+        given = {name: options[name] for name in options if name not in of_server}
+        done = dry_run(machine, *arguments, options=given, server_options=of_server)
+        assert (done.status, done.printed) == (1, "")
+        assert "error: " in done.told
+        assert message in done.told
+
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            ("./no/such/folder", "there is no model folder ./no/such/folder"),
+            ("tests", "tests has no config.json"),
+        ],
+    )
+    def test_where_there_is_no_such_model(self, dry_run: Serve, model: str, message: str) -> None:
+        done = dry_run(cuda("0.30.0"), model=model)
+        assert done.status == 1
+        assert message in done.told
+
+    def test_without_vllm(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(preparation, "detect", lambda: Machine("cpu", 0))
+        done = CliRunner().invoke(app, ["serve", "lexical", "--port", str(free_port())])
+        assert done.exit_code == 1
+        assert 'pip install "qwen3-ascend-rerank[npu]"' in done.stderr.replace("\n", " ")
+
+    def test_where_a_port_is_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            done = CliRunner().invoke(app, ["serve", "lexical", "--port", str(port)])
+        assert done.exit_code == 1
+        assert f"cannot listen on port {port} of 127.0.0.1" in " ".join(done.stderr.split())
+
+    @pytest.mark.parametrize("arguments", [["--port", "0"], ["--replicas", "0"], ["--dtype", "x"]])
+    def test_as_usage(self, arguments: list[str]) -> None:
+        assert CliRunner().invoke(app, ["serve", "lexical", *arguments]).exit_code == 2
+
+
+class TestAStart:
+    def test_becomes_the_server_with_the_key_in_its_environment_alone(
+        self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dry_run(cpu("0.30.0"))  # from now on this is the machine
+        monkeypatch.setenv("QWEN3_RERANK_API_KEY", SECRET)
+        monkeypatch.setenv("KEPT", "1")
+        started: list[Any] = []
+
+        def become(*arguments: Any) -> None:
+            started.append(arguments)
+            raise SystemExit  # as for whoever called it: it does not return
+
+        monkeypatch.setattr(os, "execve", become)
+        CliRunner().invoke(app, ["serve", "lexical", "--port", str(free_port())])
+        program, command, environment = started[0]
+        assert (program, command[0]) == (sys.executable, sys.executable)
+        assert SECRET not in " ".join(command)
+        assert environment["VLLM_API_KEY"] == SECRET
+        assert environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
+        assert environment["KEPT"] == "1"
 
 
 class TestAddresses:
-    def test_a_port_in_use_is_named(self) -> None:
+    def test_ports_beyond_the_last_are_refused(self) -> None:
+        with pytest.raises(InvalidInputError, match="2 ports from 65535 on go beyond 65535"):
+            check_free("127.0.0.1", range(65535, 65537))
+
+    def test_every_port_is_tried(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            with pytest.raises(InvalidInputError, match=f"port {port} of 127.0.0.1"):
-                check_free("127.0.0.1", port, 1)
+            with pytest.raises(InvalidInputError, match=f"port {port} of 127.0.0.1: Address alr"):
+                check_free("127.0.0.1", range(port - 1, port + 1))
 
-    def test_ports_beyond_the_last_are_refused(self) -> None:
-        with pytest.raises(InvalidInputError, match="beyond 65535"):
-            check_free("127.0.0.1", 65535, 2)
+    @pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+    def test_an_address_of_another_machine_is_named(self, host: str) -> None:
+        with pytest.raises(InvalidInputError, match=f"of {host}: .*another --port or --host"):
+            check_free(host, range(8000, 8001))
 
     @pytest.mark.parametrize(
         ("host", "loopback", "reached"),
         [
             ("127.0.0.1", True, "127.0.0.1"),
+            ("127.8.8.8", True, "127.8.8.8"),
             ("localhost", True, "localhost"),
             ("::1", True, "::1"),
             ("0.0.0.0", False, "127.0.0.1"),
+            ("::", False, "::1"),
             ("10.0.0.5", False, "10.0.0.5"),
+            ("npu-7.example", False, "npu-7.example"),
         ],
     )
     def test_are_told_apart(self, host: str, loopback: bool, reached: str) -> None:
@@ -94,158 +345,12 @@ class TestAddresses:
 
     def test_a_client_is_given_one_that_it_can_use(self) -> None:
         assert url("::1", 80) == "http://[::1]:80"
+        assert url("npu-7.example", 80) == "http://npu-7.example:80"
         assert url("0.0.0.0", 80) == f"http://{socket.gethostname()}:80"
 
 
-class TestTheKey:
-    def test_comes_from_a_file_before_the_environment(self, tmp_path: Path) -> None:
-        file = tmp_path / "the key"
-        file.write_text(f"{SECRET}\n")
-        key = find_key(file, {"VLLM_API_KEY": "other"})
-        assert key is not None
-        assert key.value == SECRET
-        assert SECRET not in repr(key)
-        assert SECRET not in shell_line(["x"], {}, key)
-
-    def test_may_be_absent(self) -> None:
-        assert find_key(None, {"VLLM_API_KEY": " "}) is None
-
-    @pytest.mark.parametrize("content", [b"", b"two\nlines", b"\xff\xfe"])
-    def test_must_be_alone_in_its_file(self, content: bytes, tmp_path: Path) -> None:
-        file = tmp_path / "key"
-        file.write_bytes(content)
-        with pytest.raises(InvalidInputError, match="API key file"):
-            find_key(file, {})
-
-
-QUICK = Patience(steady=0.5, failures=2, pause=0.05, longest_pause=0.1, grace=2.0, look=0.02)
-LISTENS = """
-import os, signal, socket, subprocess, sys, time
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-open(sys.argv[2], "a").write(f"{os.getpid()} {child.pid}\\n")
-print("up", flush=True)
-while True:
-    server.accept()
-"""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def replica(number: int, command: list[str], port: int = 1) -> Replica:
-    return Replica(number, command, dict(os.environ), "127.0.0.1", port)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-async def until(happens: object, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not happens():  # type: ignore[operator]
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-class TestTheSupervisor:
-    def test_restarts_what_dies_and_ends_all_with_itself(self, tmp_path: Path) -> None:
-        lives = tmp_path / "lives"
-        lives.touch()
-        commands = [[sys.executable, "-c", LISTENS], [sys.executable, "-c", LISTENS]]
-        ports = [free_port(), free_port()]
-        replicas = [
-            replica(number, [*command, str(port), str(lives)], port)
-            for number, (command, port) in enumerate(zip(commands, ports, strict=True))
-        ]
-
-        def pids() -> list[int]:
-            return [int(pid) for pid in lives.read_text().split()]
-
-        async def work() -> int | None:
-            running = asyncio.create_task(Supervisor(replicas, QUICK).run())
-            await until(lambda: len(pids()) == 4)
-            await asyncio.sleep(0.7)  # it has been steady
-            os.kill(pids()[0], signal.SIGKILL)
-            await until(lambda: len(pids()) == 6)
-            os.kill(os.getpid(), signal.SIGTERM)
-            return await running
-
-        assert asyncio.run(work()) == signal.SIGTERM
-        assert len(pids()) == 6
-        assert not any(map(is_alive, pids()))
-
-    def test_gives_up_what_fails_again_and_again(self, capfdbinary: object) -> None:
-        replicas = [
-            replica(0, [sys.executable, "-c", "print('why', flush=True); raise SystemExit(3)"])
-        ]
-        assert asyncio.run(Supervisor(replicas, QUICK).run()) is None
-        printed = capfdbinary.readouterr().out.decode()  # type: ignore[attr-defined]
-        assert printed.count("[0] why") == 2
-        assert "ended (exit status 3), which makes 2 failures in a row: given up" in printed
-
-    def test_leaves_nothing_when_it_is_killed_itself(self, tmp_path: Path) -> None:
-        lives = tmp_path / "lives"
-        lives.touch()
-        port = free_port()
-        script = (
-            "import asyncio, sys\n"
-            "from qwen3_ascend_rerank.commands.serve.supervisor import Replica, Supervisor\n"
-            f"command = [sys.executable, '-c', {LISTENS!r}, '{port}', {str(lives)!r}]\n"
-            f"replica = Replica(0, command, {{}}, '127.0.0.1', {port})\n"
-            "asyncio.run(Supervisor([replica]).run())\n"
-        )
-
-        async def work() -> int:
-            process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
-            await until(lambda: len(lives.read_text().split()) == 2)
-            server = int(lives.read_text().split()[0])
-            process.kill()
-            await process.wait()
-            await until(lambda: not is_alive(server))
-            return int(lives.read_text().split()[1])
-
-        grandchild = asyncio.run(work())
-        os.kill(grandchild, signal.SIGKILL)  # a server ends its own, which this one does not
-
-
-@needs_vllm
-@pytest.mark.full
-def test_a_real_server_answers_and_ends_at_sigterm(tmp_path: Path) -> None:
-    import subprocess
-    from urllib.request import urlopen
-
-    from tests.support.processes import group, wait_until
-
-    port = free_port()
-    command = [Path(sys.executable).with_name("qwen3-rerank"), "serve", "lexical"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), "--max-length", "400"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def answers() -> bool:
-        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        try:
-            return bool(urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200)
-        except OSError:
-            return False
-
-    try:
-        assert wait_until(answers, 240)
-        process.terminate()
-        process.wait(60)
-        assert wait_until(lambda: not group(process.pid), 20)
-    finally:
-        for left in group(process.pid):
-            left.kill()
+def test_the_real_command_has_become_vllm_and_shows_no_key(vllm_server: VLLMServer) -> None:
+    command = vllm_server.command_line()
+    assert ENTRIES[0][0] in command
+    assert "qwen3-rerank" not in " ".join(command)
+    assert vllm_server.api_key not in " ".join(command)

@@ -46,6 +46,7 @@ def test_every_way_to_write_an_option_is_understood(tmp_path: Path) -> None:
     assert reading.entry == ENTRIES[0]
 
 
+@pytest.mark.full
 @needs_vllm
 def test_a_value_that_vllm_does_not_take_is_named() -> None:
     with pytest.raises(InvalidInputError, match="does not take this: argument --dtype.*float17"):

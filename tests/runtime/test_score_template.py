@@ -82,6 +82,7 @@ def test_an_instruction_that_is_no_text_is_written_out(render: Any, qwen_file: P
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of vLLM's imports
 @pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM")
 def test_vllm_itself_renders_it_so(tokenizer: PreTrainedTokenizerFast, qwen_file: Path) -> None:
     from vllm.renderers.hf import safe_apply_chat_template

@@ -14,7 +14,8 @@ from .wire import Answer, Request
 
 Compute = Callable[[list[list[int]]], Awaitable[list[float]]]
 """Token ids to log-odds."""
-Routes = dict[tuple[str, str], Callable[[Any], Awaitable[Any]]]
+Route = Callable[[Any], Awaitable[Any]]
+Routes = dict[tuple[str, str], Route]
 """Method and path to what makes the content of an answer from that of a request."""
 
 
@@ -37,10 +38,16 @@ class Server:
         if route is None or request.path.startswith(self.hidden or ("?",)):
             return Answer.of({"detail": "Not Found"}, 404)
         try:
-            content = await route(request.json)
+            content = await self._content(route, request)
         except RefusedError as refusal:
             return Answer.of(self.error(refusal), refusal.status)
         return Answer(200) if content is None else Answer.of(content)
+
+    async def _content(self, route: Route, request: Request) -> Any:
+        try:
+            return await route(request.json)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RefusedError(f"1 validation error: {error!r}") from error
 
     def _knows(self, request: Request) -> bool:
         return request.headers.get("authorization") == f"Bearer {self.api_key}"

@@ -84,8 +84,16 @@ class VLLM(Server):
 
     async def tokenize(self, body: Any) -> Any:
         self.check_model(body)
-        ids = self.ids(body["prompt"])
+        ids = self._of_messages(body) if "messages" in body else self.ids(body["prompt"])
         return {"count": len(ids), "max_model_len": self.max_model_len, "tokens": ids}
+
+    def _of_messages(self, body: Any) -> list[int]:
+        """Ids of a prompt that the server's own template makes."""
+        if self.template is None:
+            raise RefusedError("default chat template is no longer allowed; you must provide one")
+        texts = {message["role"]: message["content"] for message in body["messages"]}
+        instruction = texts.get("system") if self.since("0.22") else None
+        return self.ids(self.template(texts["query"], texts["document"], instruction))
 
     async def classify(self, body: Any) -> Any:
         values, tokens = await self._of_input(body)

@@ -1,4 +1,4 @@
-"""A real vLLM server on the loopback, with the lexical model and an API key."""
+"""Real vLLM servers on the loopback, started by `qwen3-rerank serve`: lexical, with an API key."""
 
 import os
 import signal
@@ -11,23 +11,18 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
 from typing_extensions import Self
-
-from qwen3_ascend_rerank import lexical
 
 from .processes import group, wait_until
 
 API_KEY = "sesame-4f1d"
 MODEL = "lexical"
+PROGRAM = [sys.executable, "-c", "from qwen3_ascend_rerank.commands import main; main()"]
 MAX_MODEL_LEN = 401
 START_SECONDS = 240.0
-OVERRIDES = (
-    '{"architectures":["Qwen3ForSequenceClassification"],'
-    '"classifier_from_token":["no","yes"],"is_original_qwen3_reranker":true}'
-)
 ENVIRONMENT = {
     "VLLM_API_KEY": API_KEY,
-    "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
     "OMP_NUM_THREADS": "1",
@@ -40,18 +35,17 @@ def free_port() -> int:
 
 
 class VLLMServer:
-    """Started with the options that a user would give, and some more; on a port that it keeps."""
+    """Started as a user would, with `options` for vLLM itself; on a port that it keeps."""
+
+    api_key = API_KEY
 
     def __init__(self, *options: str, max_model_len: int = MAX_MODEL_LEN) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = Path(tempfile.mkstemp(prefix="vllm-server-", suffix=".log")[1])
         self._command = [
-            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-            *("--model", str(lexical.checkpoint_folder()), "--served-model-name", MODEL),
-            *("--host", "127.0.0.1", "--port", str(self.port)),
-            *("--runner", "pooling", "--hf-overrides", OVERRIDES, "--dtype", "float32"),
-            *("--max-model-len", str(max_model_len), "--enforce-eager", *options),
+            *(*PROGRAM, "serve", MODEL, "--port", str(self.port)),
+            *("--max-length", str(max_model_len - 1), "--", *options),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,6 +66,11 @@ class VLLMServer:
                 raise AssertionError(f"vLLM did not start: {self._log.read_text()[-4000:]}")
             time.sleep(0.2)
         return self
+
+    def command_line(self) -> list[str]:
+        """What the process list shows of it."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).cmdline()
 
     def kill(self) -> None:
         """End it and its processes as a crash does."""

@@ -1,0 +1,247 @@
+"""Every way to run Qwen3-Reranker side by side: one run, one machine, the same prompts.
+
+Each way runs in a process of its own and is asked in turn, so that one is busy at a time; so many
+as `--alive` says are in memory at once, TorchEngine always among them.
+
+    python -m benchmarks.compare                                  # the 0.6B geometry, quick
+    python -m benchmarks.compare --profile full --output results  # lengths and counts; hours
+    python -m benchmarks.compare --only official,torch-engine --rounds 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from benchmarks.comparison import report, roofline
+from benchmarks.comparison.contenders import CONTENDERS
+from benchmarks.comparison.processes import LeftOutError, Worker
+from benchmarks.comparison.report import Sample
+from benchmarks.comparison.workload import Cell, Workload, random_model
+from qwen3_ascend_rerank.checkpoint import tokenizer_file
+from qwen3_ascend_rerank.commands.bench.machine import describe
+from qwen3_ascend_rerank.prompt import load_tokenizer
+
+ANCHOR = "torch-engine"
+"""In every group, and so asked the same several times: it remembers nothing between calls."""
+PROFILE = [Cell(length, length, count) for length in (50, 200, 1000) for count in (10, 100)]
+"""The full profile; `--tokens` and `--count` make the quick one."""
+TUNING_TOKENS = 3000
+"""About so many tokens are scored to find a contender's best settings."""
+PAUSE_SECONDS = 0.5
+"""After an answer: its threads may spin for a moment before they sleep."""
+
+
+@dataclass
+class Comparison:
+    """What is asked of whom, and what was found."""
+
+    model: Path
+    cells: Sequence[Cell]
+    rounds: int
+    workload: Workload
+    log: TextIO
+    """Takes what the contenders print."""
+    samples: list[Sample] = field(default_factory=list)
+    settings: dict[tuple[str, Cell], str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def run(self, names: Sequence[str], alive: int) -> None:
+        """Compare `names`, of which `alive` are loaded at once."""
+        with ExitStack() as stack:
+            if (anchor := self._load(ANCHOR, stack)) is None:
+                return
+            for number, group in enumerate(groups(names, alive)):
+                with ExitStack() as inner:
+                    loaded = [self._load(name, inner) for name in group]
+                    self._measure(number, [anchor, *filter(None, loaded)])
+
+    def _load(self, name: str, stack: ExitStack) -> Worker | None:
+        say(f"{CONTENDERS[name].label} loads")
+        warm_up = self.workload.request(Cell(20, 20, 2), seed=0)
+        try:
+            worker = Worker(name, self.model, (warm_up.query, warm_up.documents), self.log)
+        except LeftOutError as why:
+            say(f"{CONTENDERS[name].label} is left out: {why}")
+            self.left_out[name] = str(why)
+            return None
+        stack.callback(worker.close)
+        return worker
+
+    def _measure(self, group: int, workers: list[Worker]) -> None:
+        for cell in self.cells:
+            for worker in workers:
+                self._tune(worker, cell)
+            for number in range(self.rounds):
+                turn = number % len(workers)
+                for worker in [*workers[turn:], *workers[:turn]]:
+                    self._ask(worker, group, cell, number)
+
+    def _tune(self, worker: Worker, cell: Cell) -> None:
+        count = min(cell.count, max(4, TUNING_TOKENS // cell.high))
+        if (worker.name, cell) not in self.settings:
+            request = self.workload.request(Cell(cell.low, cell.high, count), seed=-1)
+            found = worker.tune(request.query, request.documents)
+            self.settings[worker.name, cell] = found
+
+    def _ask(self, worker: Worker, group: int, cell: Cell, number: int) -> None:
+        request = self.workload.request(cell, seed=1 + number)
+        answer = worker.ask(request.query, request.documents)
+        sample = Sample(
+            worker.name,
+            group,
+            cell,
+            number,
+            request.tokens,
+            answer.seconds,
+            answer.memory,
+            answer.log_odds,
+        )
+        self.samples.append(sample)
+        say(f"{cell}, round {number + 1}: {worker.name} {sample.rate:,.0f} tokens/s")
+        time.sleep(PAUSE_SECONDS)
+
+
+def groups(names: Sequence[str], alive: int) -> Iterator[list[str]]:
+    """The contenders beside the anchor, in groups that fit into memory with it; at least one."""
+    others = [name for name in CONTENDERS if name in names and name != ANCHOR]
+    size = max(1, alive - 1)
+    for start in range(0, max(1, len(others)), size):
+        yield others[start : start + size]
+
+
+def say(what: str) -> None:
+    """Progress, on standard error."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Compare, and print Markdown; status 1 if a contender's scores are wrong."""
+    given = _arguments()
+    model = given.model or random_model(given.tokenizer)
+    file = tokenizer_file(model)
+    workload = Workload(load_tokenizer(file), file)
+    low, high = (tokens - workload.overhead() for tokens in given.tokens)
+    cells = PROFILE if given.profile == "full" else [Cell(low, high, given.count)]
+    if min(cell.low for cell in cells) < 1:
+        raise SystemExit(f"--tokens: a prompt alone takes {workload.overhead()}; give more")
+    say("matrix products alone")
+    limit = roofline.measured(model)
+    given.output.mkdir(parents=True, exist_ok=True)
+    with (given.output / "compare.log").open("w", encoding="utf-8") as log:
+        comparison = Comparison(model, cells, given.rounds, workload, log)
+        comparison.run(given.only, given.alive)
+    if not comparison.samples:
+        raise SystemExit(f"nothing to compare with; see {given.output / 'compare.log'}")
+    sys.exit(_write(comparison, limit, given.output))
+
+
+def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> bool:
+    """Print and save everything; whether a contender is wrong."""
+    samples, rate = comparison.samples, limit["tokens_per_second"]
+    tables = {
+        cell: report.lines(samples, ANCHOR, comparison.settings, cell) for cell in comparison.cells
+    }
+    for number, (cell, rows) in enumerate(tables.items()):
+        report.draw(rows, cell, rate, output / f"compare-{number}.svg")
+    names = [name for name in CONTENDERS if any(one.name == name for one in samples)]
+    growths = {name: found for name in names if (found := report.growth(samples, name))}
+    lengths = [one.tokens / one.cell.count for one in samples]
+    shapes = roofline.read_shapes(comparison.model)
+    paper = shapes.on_paper(sum(lengths) / len(lengths))
+    text = "\n\n".join(
+        [
+            *(report.markdown(rows, cell, rate) for cell, rows in tables.items()),
+            *_notes(comparison, limit, growths, paper),
+        ]
+    )
+    print(text)
+    (output / "compare.md").write_text(text + "\n", encoding="utf-8")
+    saved = {
+        "machine": describe(),
+        "model": str(comparison.model),
+        "limit": limit,
+        "on_paper": dict(paper),
+        "growth": growths,
+        "left_out": comparison.left_out,
+        "tables": {str(cell): [asdict(row) for row in rows] for cell, rows in tables.items()},
+        "samples": [report.as_dict(one) for one in samples],
+    }
+    dumped = json.dumps(saved, ensure_ascii=False, indent=1, default=str)
+    (output / "compare.json").write_text(dumped + "\n", encoding="utf-8")
+    return any(row.wrong for rows in tables.values() for row in rows)
+
+
+def _notes(
+    comparison: Comparison,
+    limit: dict[str, float],
+    growths: dict[str, dict[str, float]],
+    paper: list[tuple[str, float]],
+) -> Iterator[str]:
+    machine = describe()
+    yield (
+        f"{comparison.rounds} rounds on {machine['cpu']}, {machine['cores']} cores, float32. "
+        f"The model's matrix products alone, measured in the same run on {roofline.ROWS} rows: "
+        f"{limit['gflops']:,.0f} GFLOP/s, which is {limit['tokens_per_second']:,.0f} tokens/s."
+    )
+    yield "On paper, at the assumed peak: " + "; ".join(
+        f"{name}: {rate:,.0f} tokens/s" for name, rate in paper
+    )
+    for name, found in growths.items():
+        listed = ", ".join(f"{value:.2f} at {length} tokens" for length, value in found.items())
+        yield f"{CONTENDERS[name].label}: time grows with the documents to the power of {listed}"
+    for name, why in comparison.left_out.items():
+        yield f"{CONTENDERS[name].label} is left out: {why}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--only", type=_names, default=list(CONTENDERS), metavar="A,B", help=(
+        f"some of {', '.join(CONTENDERS)}; {ANCHOR} is always there"
+    ))  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--alive", type=int, default=3, help="contenders in memory at once")
+    parser.add_argument("--profile", choices=("quick", "full"), default="quick")
+    parser.add_argument("--count", type=int, default=16, help="passages of a query (quick)")
+    parser.add_argument(
+        "--tokens",
+        type=_span,
+        default=(126, 250),
+        metavar="LOW-HIGH",
+        help="tokens of a whole prompt (quick)",
+    )
+    parser.add_argument(
+        "--model", type=Path, help="a folder; not given: random weights in the 0.6B geometry"
+    )
+    parser.add_argument(
+        "--tokenizer", type=Path, help="tokenizer.json for those; not given: from dashscope"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("compare"), help="folder for table, JSON, pictures, log"
+    )
+    return parser.parse_args()
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in CONTENDERS]:
+        raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; use {', '.join(CONTENDERS)}")
+    return names
+
+
+def _span(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    if not (low.isdecimal() and (high or low).isdecimal() and int(low) <= int(high or low)):
+        raise argparse.ArgumentTypeError(f"{text!r}; give two numbers such as 126-250")
+    return int(low), int(high or low)
+
+
+if __name__ == "__main__":
+    main()

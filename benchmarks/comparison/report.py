@@ -1,0 +1,202 @@
+"""From samples to a table, JSON and a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .contenders import CONTENDERS
+from .workload import Cell
+
+TOLERANCE = 1e-3
+"""Log-odds further than this from the reference's are wrong."""
+COLUMNS = (
+    "prompt tokens/s, median (slowest-fastest)",
+    "times {reference}",
+    "share of the matrix products' rate",
+    "peak memory above idle, MiB",
+    "largest difference of log-odds",
+)
+OWN, RIVAL, LIMIT = "#0072B2", "#E69F00", "#000000"
+"""Colours that the colour-blind tell apart too (Okabe, Ito: Color Universal Design, 2008)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One contender's answer to one request."""
+
+    name: str
+    group: int
+    """Contenders of a group were asked in turn; groups came one after another."""
+    cell: Cell
+    round: int
+    """Equal rounds of a cell are the same request."""
+    tokens: int
+    seconds: float
+    memory: int
+    """Bytes beyond the loaded, idle level."""
+    log_odds: list[float]
+
+    @property
+    def rate(self) -> float:
+        """Prompt tokens a second."""
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the table."""
+
+    name: str
+    label: str
+    rate: float
+    """Prompt tokens a second, median of the rounds."""
+    slowest: float
+    fastest: float
+    ratio: float
+    """Times the reference's rate."""
+    memory: int
+    error: float
+    """Largest difference of log-odds from the reference's."""
+    setting: str
+    """What tuning found."""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether its scores cannot stand."""
+        return not self.error <= TOLERANCE
+
+
+def reference_of(names: Sequence[str]) -> str:
+    """Whom the others are compared with: the first in the order of the table."""
+    return next(name for name in CONTENDERS if name in names)
+
+
+def lines(
+    samples: Sequence[Sample], anchor: str, settings: Mapping[tuple[str, Cell], str], cell: Cell
+) -> list[Line]:
+    """The rows of one cell.
+
+    Ratios are taken round by round within a group, and from group to group through the anchor,
+    which is in all of them: the machine's speed may change meanwhile.
+    """
+    here = [one for one in samples if one.cell == cell]
+    by_name = {
+        name: found for name in CONTENDERS if (found := [one for one in here if one.name == name])
+    }
+    reference = reference_of(list(by_name))
+    anchors = {(one.group, one.round): one.rate for one in by_name[anchor]}
+    right = {one.round: one.log_odds for one in by_name[reference]}
+    to_anchor = {
+        name: median(one.rate / anchors[one.group, one.round] for one in found)
+        for name, found in by_name.items()
+    }
+    return [
+        Line(
+            name=name,
+            label=CONTENDERS[name].label,
+            rate=median(one.rate for one in found),
+            slowest=min(one.rate for one in found),
+            fastest=max(one.rate for one in found),
+            ratio=to_anchor[name] / to_anchor[reference],
+            memory=max(one.memory for one in found),
+            error=max(_difference(one.log_odds, right[one.round]) for one in found),
+            setting=settings.get((name, cell), ""),
+        )
+        for name, found in by_name.items()
+    ]
+
+
+def growth(samples: Sequence[Sample], name: str) -> dict[str, float]:
+    """Exponent of time in documents for each length of passages that was asked in two counts."""
+    found = {}
+    cells = {one.cell for one in samples if one.name == name}
+    for low, high in sorted({(cell.low, cell.high) for cell in cells}):
+        counts = sorted(cell.count for cell in cells if (cell.low, cell.high) == (low, high))
+        if len(counts) > 1:
+            few, many = (
+                median(
+                    one.seconds
+                    for one in samples
+                    if one.name == name and one.cell == Cell(low, high, count)
+                )
+                for count in (counts[0], counts[-1])
+            )
+            found[f"{low}-{high}"] = math.log(many / few) / math.log(counts[-1] / counts[0])
+    return found
+
+
+def markdown(rows: Sequence[Line], cell: Cell, limit: float) -> str:
+    """A table of one cell; `limit` is the rate of the matrix products alone."""
+    reference = rows[0].label
+    made = [
+        f"### {cell}",
+        "",
+        f"| {' | '.join(('way', *COLUMNS))} |".format(reference=reference),
+        "|---" * (1 + len(COLUMNS)) + "|",
+    ]
+    for one in rows:
+        label = f"{one.label}, {one.setting}" if one.setting else one.label
+        error = f"**wrong** {one.error:.1e}" if one.wrong else f"{one.error:.1e}"
+        made.append(
+            f"| {label} | {one.rate:,.0f} ({one.slowest:,.0f}-{one.fastest:,.0f}) "
+            f"| {one.ratio:.2f} | {one.rate / limit:.0%} | {one.memory / 2**20:,.0f} | {error} |"
+        )
+    return "\n".join(made)
+
+
+def draw(rows: Sequence[Line], cell: Cell, limit: float, file: Path) -> None:
+    """A bar for each way that is right, with its spread, and the limit as a line."""
+    from matplotlib.figure import Figure
+
+    kept = [one for one in rows if not one.wrong][::-1]
+    figure = Figure(figsize=(8, 1.4 + 0.45 * len(kept)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.barh(
+        [one.label for one in kept],
+        [one.rate for one in kept],
+        color=[OWN if CONTENDERS[one.name].own else RIVAL for one in kept],
+        xerr=[
+            [one.rate - one.slowest for one in kept],
+            [one.fastest - one.rate for one in kept],
+        ],
+        error_kw={"ecolor": "#555555", "capsize": 3},
+    )
+    for place, one in enumerate(kept):
+        axes.annotate(
+            f"{one.ratio:.2f}×",
+            (one.fastest, place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.axvline(limit, color=LIMIT, linestyle="--", linewidth=1, label="matrix products alone")
+    axes.set_xlim(0, 1.12 * max(limit, *(one.fastest for one in kept)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set(xlabel=f"prompt tokens a second, {cell} (×: times {rows[0].label})")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, bbox_to_anchor=(1, 1))
+    figure.savefig(file)
+
+
+def as_dict(sample: Sample) -> dict[str, Any]:
+    """A sample for the JSON."""
+    return {
+        "name": sample.name,
+        "group": sample.group,
+        "cell": str(sample.cell),
+        "round": sample.round,
+        "tokens": sample.tokens,
+        "seconds": sample.seconds,
+        "memory": sample.memory,
+    }
+
+
+def _difference(one: Sequence[float], other: Sequence[float]) -> float:
+    """The largest; NaN counts as infinite."""
+    differences = [abs(a - b) for a, b in zip(one, other, strict=True)]
+    return math.inf if any(map(math.isnan, differences)) else max(differences)

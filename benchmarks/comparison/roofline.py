@@ -1,0 +1,111 @@
+"""How fast the model could be at most: as fast as its matrix products alone.
+
+python -m benchmarks.comparison.roofline FOLDER   prints what this processor reaches, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROWS = 2048
+"""Tokens of one product."""
+REPEATS = 5
+PEAKS = (
+    ("Ascend 910B (280 TFLOPS, fp16, the lowest figure given)", 280.0),
+    ("Ascend 910B (376 TFLOPS, fp16, the highest figure given)", 376.0),
+    ("H200 (989.5 TFLOPS, bf16 dense)", 989.5),
+)
+"""Assumed dense peaks in TFLOPS: published figures for the 910B vary with bin and page (256-376);
+NVIDIA's data sheet for the H200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The matrix products that a token goes through."""
+
+    layers: int
+    hidden: int
+    attention: int
+    """Width of all query heads together."""
+    products: tuple[tuple[int, int], ...]
+    """(inputs, outputs) of each product of a layer."""
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Shapes:
+        """Those of a Qwen3 ``config.json``."""
+        hidden, inner = config["hidden_size"], config["intermediate_size"]
+        queries = config["num_attention_heads"] * config["head_dim"]
+        keys = config["num_key_value_heads"] * config["head_dim"]
+        products = (
+            (hidden, queries + 2 * keys),
+            (queries, hidden),
+            (hidden, 2 * inner),
+            (inner, hidden),
+        )
+        return cls(config["num_hidden_layers"], hidden, queries, products)
+
+    @property
+    def flops(self) -> float:
+        """Of one token, attention left out."""
+        return 2.0 * self.layers * sum(one * other for one, other in self.products)
+
+    def attention_flops(self, length: int) -> float:
+        """Of one token of a prompt of `length`, on average: half of it lies before a token."""
+        return 2.0 * self.layers * self.attention * length
+
+    def on_paper(self, length: float) -> list[tuple[str, float]]:
+        """Device with its assumed peak → prompt tokens a second."""
+        flops = self.flops + self.attention_flops(round(length))
+        return [(name, peak * 1e12 / flops) for name, peak in PEAKS]
+
+
+def read_shapes(model: Path) -> Shapes:
+    """The shapes of the model in a folder."""
+    return Shapes.of(json.loads((model / "config.json").read_text(encoding="utf-8")))
+
+
+def measured(model: Path) -> dict[str, float]:
+    """Prompt tokens and GFLOP a second of float32 products, in a process of their own."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    found = subprocess.run(  # noqa: S603 - this file
+        [sys.executable, "-m", f"{__package__}.roofline", str(model)],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    rates: dict[str, float] = json.loads(found.stdout)
+    return rates
+
+
+def _measure(shapes: Shapes) -> dict[str, float]:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    seconds = sum(_seconds(torch, *product) for product in shapes.products) * shapes.layers
+    rate = ROWS / seconds
+    return {"tokens_per_second": rate, "gflops": rate * shapes.flops / 1e9}
+
+
+def _seconds(torch: Any, inputs: int, outputs: int) -> float:
+    rows, weight = torch.randn(ROWS, inputs), torch.randn(outputs, inputs)
+    taken = []
+    with torch.inference_mode():
+        for _ in range(REPEATS + 1):
+            began = time.perf_counter()
+            torch.nn.functional.linear(rows, weight)
+            taken.append(time.perf_counter() - began)
+    return median(taken[1:])
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(read_shapes(Path(sys.argv[1])))))

@@ -1,0 +1,167 @@
+"""What a Reranker itself costs beside the model, against what is aimed at.
+
+The engine is a fake that answers at once, so that what is left is this package's own work; only the
+growth of time with documents is taken from the lexical model. Rounds alternate between what is
+compared.
+
+    python -m benchmarks.own_cost --tokenizer tokenizer.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from tokenizers import Tokenizer
+
+from benchmarks.comparison.workload import Cell, Workload
+from qwen3_ascend_rerank import Reranker
+from qwen3_ascend_rerank.checkpoint import tokenizer_file
+from qwen3_ascend_rerank.prompt import QwenTokenizer, load_tokenizer
+from qwen3_ascend_rerank.testing import FakeEngine
+
+DOCUMENTS, TOKENS = 100, 200
+GROWTH_COUNTS = (50, 100, 200, 400, 800, 1600)
+GROWTH_WORDS = 20
+WORDS = ("bread", "capital", "city", "flour", "moon", "old", "river", "runs", "sea", "北京")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Something measured, and the most that is aimed at."""
+
+    what: str
+    value: float
+    unit: str
+    aim: float
+
+
+def own_work(workload: Workload, tokenizer: QwenTokenizer, file: Path, rounds: int) -> Figure:
+    """Processor time of a call, less what its texts take to be tokenised."""
+    request = workload.request(Cell(TOKENS, TOKENS, DOCUMENTS), seed=1)
+    texts = [request.query, *(" " + one for one in request.documents)]
+    with Reranker(FakeEngine(), tokenizer=str(file)) as reranker:
+        call, alone = alternating(
+            rounds,
+            lambda: reranker.rerank(request.query, request.documents),
+            lambda: tokenizer.encode(texts),
+            clock=time.process_time,
+        )
+    own = median(one - other for one, other in zip(call, alone, strict=True))
+    return Figure(
+        f"own work a document of {TOKENS} tokens, without tokenising",
+        own / DOCUMENTS * 1e6,
+        "µs",
+        60.0,
+    )
+
+
+def tokenising(workload: Workload, tokenizer: QwenTokenizer, file: Path, rounds: int) -> Figure:
+    """Tokenising as it is done here, against `encode_batch_fast` with nothing around it."""
+    bare = Tokenizer.from_file(str(file))
+    texts = workload.request(Cell(TOKENS, TOKENS, DOCUMENTS), seed=2).documents
+    ours, theirs = alternating(
+        rounds,
+        lambda: tokenizer.encode(texts),
+        lambda: [one.ids for one in bare.encode_batch_fast(texts, add_special_tokens=False)],
+    )
+    ratio = median(one / other for one, other in zip(ours, theirs, strict=True))
+    return Figure("tokenising, times a bare encode_batch_fast", ratio, "", 1.1)
+
+
+def remembered(workload: Workload, file: Path, rounds: int) -> Figure:
+    """The same call again with the score cache on."""
+    request = workload.request(Cell(TOKENS, TOKENS, DOCUMENTS), seed=3)
+    with Reranker(FakeEngine(), tokenizer=str(file), cache_size=10_000) as reranker:
+        reranker.rerank(request.query, request.documents)
+        (taken,) = alternating(rounds, lambda: reranker.rerank(request.query, request.documents))
+    return Figure(
+        f"a second call with {DOCUMENTS} documents, cache on", median(taken) * 1e3, "ms", 1.0
+    )
+
+
+def growth(rounds: int) -> Figure:
+    """Exponent of a call's time in documents, on the lexical model."""
+    chance = random.Random(7)
+    texts = [" ".join(chance.choices(WORDS, k=GROWTH_WORDS)) for _ in range(GROWTH_COUNTS[-1])]
+    with Reranker("lexical") as reranker:
+        reranker.rerank("warm up", texts[: GROWTH_COUNTS[0]])
+        taken = alternating(
+            rounds,
+            *(
+                lambda count=count: reranker.rerank("river city", texts[:count])  # type: ignore[misc]
+                for count in GROWTH_COUNTS
+            ),
+        )
+    value = exponent(GROWTH_COUNTS, [min(one) for one in taken])
+    return Figure(
+        f"exponent of time in documents, {GROWTH_COUNTS[0]} to {GROWTH_COUNTS[-1]:,}, lexical",
+        value,
+        "",
+        1.05,
+    )
+
+
+def alternating(
+    rounds: int, *calls: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+) -> list[list[float]]:
+    """Seconds of each call by `clock`, each called once a round after a round that does not count."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for number in range(rounds + 1):
+        for call, seconds in zip(calls, taken, strict=True):
+            began = clock()
+            call()
+            if number:
+                seconds.append(clock() - began)
+    return taken
+
+
+def exponent(counts: Sequence[int], seconds: Sequence[float]) -> float:
+    """The slope of log seconds over log counts, least squares."""
+    x, y = [math.log(one) for one in counts], [math.log(one) for one in seconds]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    across = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    return across / sum((a - mean_x) ** 2 for a in x)
+
+
+def main() -> None:
+    """Measure, and print a Markdown table or JSON; status 1 if an aim was missed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument(
+        "--tokenizer", help="folder or file of Qwen3's; not given: the lexical model's, smaller"
+    )
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--growth-rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    file = tokenizer_file(given.tokenizer or "lexical")
+    tokenizer = load_tokenizer(file)
+    workload = Workload(tokenizer, file)
+    figures = []
+    for measure in (
+        lambda: own_work(workload, tokenizer, file, given.rounds),
+        lambda: tokenising(workload, tokenizer, file, given.rounds),
+        lambda: remembered(workload, file, given.rounds),
+        lambda: growth(given.growth_rounds),
+    ):
+        figures.append(measure())
+        print(f"{figures[-1].what}: {figures[-1].value:.3g}", file=sys.stderr, flush=True)
+    if given.json:
+        print(json.dumps([asdict(one) for one in figures], ensure_ascii=False))
+    else:
+        print("| what | measured | at most |\n|---|---|---|")
+        for one in figures:
+            print(f"| {one.what} | {one.value:.3g} {one.unit} | {one.aim:g} {one.unit} |")
+    sys.exit(any(one.value > one.aim for one in figures))
+
+
+if __name__ == "__main__":
+    main()

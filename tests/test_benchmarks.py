@@ -1,0 +1,127 @@
+"""benchmarks/: what its figures are made of; the measurements themselves are run by hand."""
+
+import json
+import math
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from benchmarks import compare, own_cost
+from benchmarks.comparison import report
+from benchmarks.comparison.contenders import CONTENDERS
+from benchmarks.comparison.report import Sample
+from benchmarks.comparison.roofline import Shapes
+from benchmarks.comparison.workload import GEOMETRY, Cell, Workload
+from qwen3_ascend_rerank.prompt import load_tokenizer
+from tests.support.models import write_original
+
+CELL = Cell(50, 50, 10)
+
+
+def sample(name: str, seconds: float, **changes: object) -> Sample:
+    given = {"group": 0, "cell": CELL, "round": 0, "tokens": 1000, "memory": 0, "log_odds": [1.0]}
+    return Sample(**{"name": name, "seconds": seconds, **given, **changes})
+
+
+def lines(*samples: Sample) -> dict[str, report.Line]:
+    return {one.name: one for one in report.lines(samples, "torch-engine", {}, CELL)}
+
+
+class TestLines:
+    def test_ratios_between_groups_go_through_the_anchor(self) -> None:
+        found = lines(
+            sample("torch-engine", 1.0),
+            sample("official", 4.0),
+            # the machine is half as fast now
+            sample("torch-engine", 2.0, group=1),
+            sample("vllm", 4.0, group=1),
+        )
+        ratios = {name: line.ratio for name, line in found.items()}
+        assert ratios == {"official": 1.0, "vllm": 2.0, "torch-engine": 4.0}
+
+    @pytest.mark.parametrize(("value", "wrong"), [(1.0009, False), (1.002, True), (math.nan, True)])
+    def test_other_scores_are_marked_wrong(self, value: float, wrong: bool) -> None:
+        found = lines(sample("official", 1.0), sample("torch-engine", 1.0, log_odds=[value]))
+        assert found["torch-engine"].wrong is wrong
+        assert ("**wrong**" in report.markdown(list(found.values()), CELL, 100)) is wrong
+
+    def test_a_missing_contender_is_no_line(self) -> None:
+        assert list(lines(sample("torch-engine", 1.0))) == ["torch-engine"]
+
+    def test_growth_is_the_exponent_of_time_in_documents(self) -> None:
+        samples = [sample("vllm", 1.0), sample("vllm", 100.0, cell=Cell(50, 50, 100))]
+        assert report.growth(samples, "vllm") == {"50-50": pytest.approx(2.0)}
+
+    def test_the_picture_has_a_bar_for_each_that_is_right(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        rows = lines(sample("official", 1.0), sample("torch-engine", 1.0, log_odds=[5.0]))
+        report.draw(list(rows.values()), CELL, 2000.0, file := tmp_path / "compare.svg")
+        assert "<!-- official transformers code -->" in file.read_text()
+        assert "TorchEngine" not in file.read_text()
+
+
+class TestGroups:
+    @pytest.mark.parametrize("alive", [1, 2, 3, 9])
+    def test_everyone_takes_part_once_and_memory_holds(self, alive: int) -> None:
+        made = list(compare.groups(list(CONTENDERS), alive))
+        asked = [name for group in made for name in group]
+        assert sorted([*asked, compare.ANCHOR]) == sorted(CONTENDERS)
+        assert max(map(len, made)) <= max(1, alive - 1)
+
+    def test_the_anchor_alone_is_a_group(self) -> None:
+        assert list(compare.groups([compare.ANCHOR], 3)) == [[]]
+
+
+class TestWorkload:
+    def test_a_word_is_a_token_and_requests_differ(self, qwen_file: Path) -> None:
+        workload = Workload(load_tokenizer(qwen_file), qwen_file)
+        first, second = (workload.request(CELL, seed) for seed in (1, 2))
+        assert first.tokens == second.tokens == 10 * (50 + workload.overhead())
+        assert first.query != second.query
+        assert not {*first.documents} & {*second.documents}
+        assert workload.request(CELL, 1) == first
+
+
+class TestRoofline:
+    def test_products_of_the_geometry_are_its_parameters(self) -> None:
+        shapes = Shapes.of(GEOMETRY)
+        assert shapes.flops / 1e9 == pytest.approx(0.881, abs=5e-4)
+        rates = dict(shapes.on_paper(512)).values()
+        assert [round(rate / 1000) for rate in rates] == [298, 401, 1054]
+
+
+class TestOwnCost:
+    @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+    def test_finds_the_exponent(self, power: float) -> None:
+        counts = own_cost.GROWTH_COUNTS
+        found = own_cost.exponent(counts, [3e-4 * count**power for count in counts])
+        assert found == pytest.approx(power)
+
+    def test_calls_alternate(self) -> None:
+        called: list[str] = []
+        taken = own_cost.alternating(2, lambda: called.append("a"), lambda: called.append("b"))
+        assert [len(one) for one in taken] == [2, 2]
+        assert all(one != other for one, other in pairwise(called))
+
+
+@pytest.mark.full
+def test_a_comparison_as_a_user_runs_it(qwen_file: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    write_original(model, qwen_file, tied=True)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.compare", "--model", model, "--rounds", "2"),
+            *("--only", "official,torch-engine", "--count", "4", "--output", tmp_path / "out"),
+        ],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "| TorchEngine |" in done.stdout
+    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert len(saved["samples"]) == 4
+    assert saved["left_out"] == {}
