@@ -113,7 +113,7 @@ def growth(rounds: int) -> Figure:
 def alternating(
     rounds: int, *calls: Callable[[], object], clock: Callable[[], float] = time.perf_counter
 ) -> list[list[float]]:
-    """Seconds of each call by `clock`, each called once a round after a round that does not count."""
+    """Seconds of each call by `clock`, once a round, after a round not counted."""
     taken: list[list[float]] = [[] for _ in calls]
     for number in range(rounds + 1):
         for call, seconds in zip(calls, taken, strict=True):

@@ -90,7 +90,7 @@ class TestRoofline:
         shapes = Shapes.of(GEOMETRY)
         assert shapes.flops / 1e9 == pytest.approx(0.881, abs=5e-4)
         rates = dict(shapes.on_paper(512)).values()
-        assert [round(rate / 1000) for rate in rates] == [298, 401, 1054]
+        assert [rate / 1000 for rate in rates] == pytest.approx([298, 400, 1050], rel=0.005)
 
 
 class TestOwnCost:

@@ -19,8 +19,12 @@ def _main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
-    if os.getppid() == parent:  # else it died before it could be noticed
+    if os.getppid() != parent:
+        return  # it died before it could be noticed
+    try:
         os.execvp(command[0], command)  # noqa: S606 - that is what it is for
+    except OSError as error:
+        sys.exit(f"{command[0]} cannot be run: {error.strerror}")
 
 
 if __name__ == "__main__":
