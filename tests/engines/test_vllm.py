@@ -71,6 +71,30 @@ class TestTheLexicalModel:
         assert (info.dtype, info.max_length, info.log_odds_exact) == ("float32", LENGTH, True)
         assert info.version.startswith("vllm 0.")
 
+    def test_both_integrations_hand_on_its_scores(self, vllm: Reranker, torch: Reranker) -> None:
+        langchain = pytest.importorskip("langchain_qwen3_ascend_rerank")
+        llama_index = pytest.importorskip("llama_index.postprocessor.qwen3_ascend_rerank")
+        from langchain_core.documents import Document
+        from llama_index.core.schema import NodeWithScore, TextNode
+
+        texts = make_documents(12, longest=60)
+        expected = torch.score(QUERIES[0], texts)
+        documents = [Document(text, id=str(place)) for place, text in enumerate(texts)]
+        compressor = langchain.Qwen3AscendRerank(reranker=vllm)
+        ranked = compressor.compress_documents(documents, QUERIES[0])
+        found = {int(one.id): one.metadata["relevance_score"] for one in ranked}
+        assert [found[place] for place in range(12)] == pytest.approx(expected, abs=TOLERANCE)
+        nodes = [
+            NodeWithScore(node=TextNode(text=text, id_=str(place)))
+            for place, text in enumerate(texts)
+        ]
+        postprocessor = llama_index.Qwen3AscendRerank(reranker=vllm)
+        found = {
+            int(one.node_id): one.score
+            for one in postprocessor.postprocess_nodes(nodes, query_str=QUERIES[0])
+        }
+        assert [found[place] for place in range(12)] == pytest.approx(expected, abs=TOLERANCE)
+
     def test_ranks_what_answers_first(self, vllm: Reranker) -> None:
         documents = ["Bread needs flour.", "Beijing is the capital of China.", "The moon is far."]
         assert vllm.rerank("capital of China", documents)[0].index == 1
