@@ -247,7 +247,7 @@ HAZARDS = (
         when=few_cores,
         fault="newer releases keep a core free for the scheduler, which hardly uses it",
         effects=(SetVariable("VLLM_CPU_NUM_OF_RESERVED_CPU", no_cores),),
-        source="measured: 1.6 times as fast on two idle cores",
+        source="measured: 1.16 times as fast on two cores that were not idle",
     ),
     Hazard(
         vllm=Releases("0.11.1"),
