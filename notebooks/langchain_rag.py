@@ -103,8 +103,9 @@ with_rerank = ContextualCompressionRetriever(
 # %%
 def show(documents):
     for rank, document in enumerate(documents, 1):
-        score = str(document.metadata.get("relevance_score", ""))
-        print(f"{rank}  {score:5.5}  {document.page_content[:88]}")
+        score = document.metadata.get("relevance_score")
+        shown = "" if score is None else f"{score:.3f}"
+        print(f"{rank}  {shown:5}  {document.page_content[:88]}")
 
 
 question = questions()[0].question

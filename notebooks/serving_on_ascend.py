@@ -54,6 +54,26 @@ run("qwen3-rerank doctor")
 run("qwen3-rerank serve lexical --max-length 1024 --dry-run")
 
 # %% [markdown]
+# ## In this process
+#
+# First without any server: the passages as they were retrieved, and the one that comes first after
+# reranking.
+
+# %% tags=["answers"]
+from qwen3_ascend_rerank import Reranker
+
+question = "Where does the river Danube end?"
+passages = [
+    "The Black Sea ends where the river begins.",
+    "Bread is made of flour, water and salt.",
+    "The river Danube ends in the Black Sea.",
+]
+with Reranker("lexical", max_length=1024) as local:
+    here = local.rerank(question, passages)
+print("before:", passages[0])
+print("after: ", here[0].text)
+
+# %% [markdown]
 # ## Two replicas
 #
 # Each has a port of its own; one that dies is started again, and all end together.
@@ -67,22 +87,13 @@ servers = Servers(command, urls)
 # %% [markdown]
 # A `Reranker` with several URLs spreads its calls over them, and asks another one when one is down.
 # It loads nothing here; token ids go over the wire, so no template of the server's can touch them.
-# The scores are those of the model in this process.
+# The scores are those from above.
 #
 # > **中文**：`Reranker` 给几个 URL 就在它们之间分摊请求，某个副本停了会自动换用其他副本；发送的是 token id，分数与本机计算一致。
 
 # %% tags=["server", "served"]
-from qwen3_ascend_rerank import Reranker
-
-question = "Where does the river Danube end?"
-passages = [
-    "The Black Sea ends where the river begins.",
-    "Bread is made of flour, water and salt.",
-    "The river Danube ends in the Black Sea.",
-]
-with Reranker(base_url=urls) as served, Reranker("lexical", max_length=1024) as local:
+with Reranker(base_url=urls) as served:
     result = served.rerank(question, passages)
-    here = local.rerank(question, passages)
 
 pairs = zip(result, here, strict=True)
 difference = max(abs(one.log_odds - other.log_odds) for one, other in pairs)

@@ -106,19 +106,35 @@ def test_rerank_events_are_seen() -> None:
 
 def test_each_mistake_changes_the_score() -> None:
     (table,) = texts(ran("inside_a_score"), "mistakes")
-    right, *mistakes = (line[-24:].split() for line in table.splitlines()[1:])
-    assert right == ["10.88", "6.41", "-2.31"]
+    right, *mistakes = (line.split()[-4:] for line in table.splitlines()[1:])
+    assert right == ["10.88", "6.41", "-2.31", "Beijing"]
     assert len(mistakes) == 5
     assert all(
         abs(float(a) - float(b)) > 2
         for one in mistakes
         for a, b in zip(one[:2], right[:2], strict=True)
     )
+    assert mistakes[0][-1] == "Gravity"  # without a template
 
 
 def test_a_control_token_in_a_document_opens_no_turn() -> None:
     (shown,) = texts(ran("inside_a_score"), "control")
     assert re.findall(r"(\d) turns", shown) == ["4", "3"]
+
+
+def test_inside_a_score_the_last_document_becomes_the_first() -> None:
+    (shown,) = texts(ran("inside_a_score"), "reranked")
+    assert "The capital of China is Beijing." in shown
+    (index,) = re.findall(r"^ +1 +(\d) .*Beijing", shown, re.MULTILINE)
+    assert index == "2"
+
+
+def test_serving_puts_the_answer_first() -> None:
+    (shown,) = texts(ran("serving_on_ascend"), "answers")
+    assert shown.splitlines() == [
+        "before: The Black Sea ends where the river begins.",
+        "after:  The river Danube ends in the Black Sea.",
+    ]
 
 
 @pytest.mark.full
