@@ -117,8 +117,11 @@ def remember(spec: EngineSpec, report: Report) -> None:
     memory = _memory() | {_fingerprint(spec): entry}
     file = _memory_file()
     fresh = file.with_name(f"{file.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(memory, ensure_ascii=False, indent=1), encoding="utf-8")
-    fresh.replace(file)
+    try:
+        fresh.write_text(json.dumps(memory, ensure_ascii=False, indent=1), encoding="utf-8")
+        fresh.replace(file)
+    except OSError as error:  # a full disk, say: what the probe found counts all the same
+        logger.warning("the outcome of the probe is not remembered: %s", error)
 
 
 async def _check(engine: Engine, level: Level, tokenizer: str | None) -> Report:

@@ -83,8 +83,20 @@ class VLLMEngine:
         await launch.in_thread(self._load)
 
     async def score(self, batch: PromptBatch) -> list[float]:
-        """Log-odds of "yes", shape (len(batch),); all pairs are under way at once."""
-        calls = [asyncio.ensure_future(self._score(prompt)) for prompt in batch.prompts()]
+        """Log-odds of "yes", shape (len(batch),); all pairs are under way at once.
+
+        Raises:
+            EngineError: vLLM turned a prompt away, or answered with something else than a score.
+            EngineDeadError: its process died.
+        """
+        llm = self._llm
+        if llm is None:
+            raise EngineError("the engine is closed")
+        parameters = self._parameters.clone()  # vLLM writes into them; each request gets a copy
+        calls = [
+            asyncio.ensure_future(self._score(llm, prompt, parameters))
+            for prompt in batch.prompts()
+        ]
         self._calls.update(calls)
         try:
             return await asyncio.gather(*calls)
@@ -109,13 +121,10 @@ class VLLMEngine:
             await _cancel([handler])  # else it logs the end as an error
         await launch.in_thread(lambda: self._shut_down(llm))
 
-    async def _score(self, prompt: list[int]) -> float:
-        llm = self._llm
-        if llm is None:
-            raise EngineError("the engine is closed")
+    async def _score(self, llm: Any, prompt: list[int], parameters: Any) -> float:
         request = f"rerank-{next(self._numbers)}"
         try:
-            outputs = llm.encode(self._prompt(prompt), self._parameters.clone(), request)
+            outputs = llm.encode(self._prompt(prompt), parameters, request)
             *_, last = [output async for output in outputs]
         except Exception as error:
             if getattr(llm, "errored", False):
@@ -124,8 +133,11 @@ class VLLMEngine:
                     "this Reranker and make a new one; vLLM's log says what happened, out of "
                     "memory being the commonest cause"
                 ) from error
-            raise
-        value = float(last.outputs.data.reshape(-1)[0])
+            raise EngineError(
+                f"{self.info.version} could not score a prompt of {len(prompt)} tokens: "
+                f"{str(error) or type(error).__name__}; its log says more"
+            ) from error
+        value = library.value(last)
         return value if self.info.log_odds_exact else log_odds_of(value)
 
     def _load(self) -> None:

@@ -48,7 +48,10 @@ def check_main_module() -> None:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise EngineError(GUARD)  # this is such a process, importing the script
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    main = sys.modules.get("__main__")
+    if getattr(getattr(main, "__spec__", None), "name", "").rpartition(".")[2] == "__main__":
+        return  # `python -m package`: new processes do not import that
+    file = getattr(main, "__file__", None)
     if file and file.endswith(".py") and Path(file).is_file():
         source = Path(file).read_text(encoding="utf-8", errors="replace")
         if not _MAIN.search(source):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from ...errors import MissingDependencyError
+from ...errors import EngineError, MissingDependencyError
 from ...runtime import probes
 from ...runtime.detect import Machine
 
@@ -57,6 +57,22 @@ def pooling_parameters(accepted: probes.Signatures) -> Any:
     """``PoolingParams`` for log-odds."""
     made = import_module("vllm.pooling_params").PoolingParams
     return made(**probes.pooling_parameters(accepted))
+
+
+def value(output: Any) -> float:
+    """The one number of a ``PoolingRequestOutput``.
+
+    Raises:
+        EngineError: there is none, since the request failed, or more than one.
+    """
+    numbers = output.outputs.data.reshape(-1)
+    error = getattr(output, "error", None)  # from 0.32; the numbers are then no answer
+    if error is not None or numbers.numel() != 1:
+        raise EngineError(
+            f"vLLM answered {output.request_id} with {numbers.numel()} numbers instead of a score "
+            f"({error or 'its log may say why'})"
+        )
+    return float(numbers[0])
 
 
 def dtype(llm: Any) -> str:
