@@ -22,7 +22,8 @@ from qwen3_ascend_rerank import (
     Reranker,
     UnsupportedModelError,
 )
-from qwen3_ascend_rerank.engines.torch import TorchEngine, loading
+from qwen3_ascend_rerank.engines.torch import TorchEngine, linear, loading
+from qwen3_ascend_rerank.engines.torch.layout import Shapes
 from qwen3_ascend_rerank.engines.torch.passes import Share
 from qwen3_ascend_rerank.prompt import PromptBatch, build_batch, load_tokenizer
 from tests.support import official
@@ -185,11 +186,44 @@ def test_concurrent_calls_go_through_the_model_together_and_score_as_alone(tied:
         assert other == pytest.approx(one, abs=1e-4)
 
 
-def test_rounded_shapes_change_no_score(tied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "shapes", [Shapes(), Shapes(step=64), Shapes(step=64, masked=True)], ids=str
+)
+def test_what_a_device_asks_of_shapes_changes_no_score(
+    shapes: Shapes, tied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
-    monkeypatch.setitem(loading.STEPS, "cpu", 64)
+    monkeypatch.setitem(loading.SHAPES, "cpu", shapes)
     rounded = engine_log_odds(tied, QUERIES[0], make_documents(9), batch_tokens=600)
     assert rounded == pytest.approx(exact, abs=1e-4)
+
+
+def test_onednn_weights_change_no_score(tied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
+    packed = []
+    monkeypatch.setattr(linear, "LEAST", 1)
+    monkeypatch.setattr(linear, "_faster", lambda layer: packed.append(layer) or True)
+    found = engine_log_odds(tied, QUERIES[0], make_documents(9))
+    assert packed
+    assert found == pytest.approx(exact, abs=1e-4)
+
+
+def test_onednn_weights_that_multiply_otherwise_are_not_used(
+    tied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tied)
+    monkeypatch.setattr(linear, "LEAST", 1)
+    monkeypatch.setattr(linear, "_faster", lambda layer: True)
+    monkeypatch.setattr(linear, "_agree", lambda one, other: False)
+    assert not linear.pack(model.model)
+    assert all(type(layer.mlp.up_proj) is torch.nn.Linear for layer in model.model.layers)
+
+
+@pytest.mark.full
+def test_compiled_kernels_change_no_score(tied: Path) -> None:
+    exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
+    found = engine_log_odds(tied, QUERIES[0], make_documents(9), compile=True, batch_tokens=600)
+    assert found == pytest.approx(exact, abs=1e-4)
 
 
 def failing(body: Any, error: Exception, passes: Callable[[int], bool]) -> list[int]:

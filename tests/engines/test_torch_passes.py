@@ -2,17 +2,20 @@
 
 import asyncio
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_ascend_rerank.engines.torch.layout import lay_out
-from qwen3_ascend_rerank.engines.torch.passes import Call, take_pass
+from qwen3_ascend_rerank.engines.torch.layout import Shapes, lay_out
+from qwen3_ascend_rerank.engines.torch.passes import WORTH, Call, Share, take_pass
+from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
 from qwen3_ascend_rerank.prompt import PromptBatch
 
 SUFFIX = [7, 8, 9]
 LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=12)
 CPU = torch.device("cpu")
+SHAPES = [Shapes(), Shapes(step=16), Shapes(masked=True), Shapes(step=16, masked=True)]
 
 
 def batch(prefix: int, lengths: list[int]) -> PromptBatch:
@@ -33,72 +36,160 @@ def in_a_loop(work):
     return asyncio.run(run())
 
 
-@given(st.lists(LENGTHS, min_size=1, max_size=4), st.integers(1, 400))
-def test_every_document_is_taken_once_and_passes_keep_to_the_budget(
-    lengths: list[list[int]], budget: int
-) -> None:
-    def work():
-        calls = [Call(batch(20, each)) for each in lengths]
-        taken = [[] for _ in calls]
-        while shares := take_pass(calls, budget):
-            documents = sum(len(share.rows) for share in shares)
-            assert documents == 1 or sum(share.tokens for share in shares) <= budget
-            for share in shares:
-                taken[calls.index(share.call)] += share.rows
-        assert [sorted(rows) for rows in taken] == [list(range(len(each))) for each in lengths]
+class TestPasses:
+    @given(st.lists(LENGTHS, min_size=1, max_size=4), st.integers(1, 400))
+    def test_every_document_is_taken_once_and_passes_keep_to_the_budget(
+        self, lengths: list[list[int]], budget: int
+    ) -> None:
+        def work():
+            calls = [Call(batch(20, each)) for each in lengths]
+            taken = [[] for _ in calls]
+            while shares := take_pass(calls, budget, PrefixMemory()):
+                documents = sum(len(share.rows) for share in shares)
+                assert documents == 1 or sum(share.tokens for share in shares) <= budget
+                for share in shares:
+                    taken[calls.index(share.call)] += share.rows
+            assert [sorted(rows) for rows in taken] == [list(range(len(each))) for each in lengths]
 
-    in_a_loop(work)
+        in_a_loop(work)
+
+    def test_a_large_call_leaves_room_for_a_small_one(self) -> None:
+        def work():
+            large, small = Call(batch(10, [50] * 1000)), Call(batch(10, [50]))
+            shares = take_pass([large, small], 1000, PrefixMemory())
+            assert [share.call for share in shares] == [large, small]
+
+        in_a_loop(work)
+
+    def test_a_prefix_is_computed_for_documents_enough_to_be_worth_it(self) -> None:
+        def work():
+            calls = [Call(batch(20, [17] * 100)) for _ in range(50)]
+            for share in take_pass(calls, 1000, PrefixMemory())[:-1]:
+                assert sum(len(share.call.rows[row]) for row in share.rows) == WORTH * 20
+
+        in_a_loop(work)
+
+    def test_a_known_prefix_leaves_its_room_to_documents(self) -> None:
+        def work():
+            memory, call = PrefixMemory(), Call(batch(60, [1] * 100))
+            memory.remember(call.prefix, "pairs")
+            (share,) = take_pass([call], 100, memory)
+            assert share.known == Known(60, "pairs")
+            assert share.tokens == len(share.rows) * 4 == 100
+
+        in_a_loop(work)
+
+    def test_a_call_is_done_with_its_last_document_whatever_the_order(self) -> None:
+        def work():
+            call = Call(batch(5, [3, 9, 4]))
+            rows = call.take(1000, None)
+            assert rows == [1, 2, 0]
+            call.give_back(rows[1:])
+            call.answer(rows[:1], [1.0])
+            assert not call.done.done()
+            assert call.take(1000, None) == rows[1:]
+            call.answer(rows[1:], [2.0, 0.0])
+            assert call.done.result() == [0.0, 1.0, 2.0]
+
+        in_a_loop(work)
 
 
-def test_a_large_call_leaves_room_for_a_small_one() -> None:
-    def work():
-        large, small = Call(batch(10, [50] * 1000)), Call(batch(10, [50]))
-        shares = take_pass([large, small], 1000)
-        assert [share.call for share in shares] == [large, small]
+class TestPrefixMemory:
+    def test_finds_the_longest_beginning(self) -> None:
+        memory = PrefixMemory()
+        memory.remember([1, 2, 3], "short")
+        memory.remember([1, 2, 3, 4, 5], "long")
+        assert memory.find([1, 2, 3, 4, 9, 5]) == Known(4, "long")
+        assert memory.find([1, 2, 3, 4, 5, 6]) == Known(5, "long")
+        assert memory.find([2, 1]) == Known()
 
-    in_a_loop(work)
+    def test_counts_in_steps_where_shapes_must_repeat(self) -> None:
+        memory = PrefixMemory(step=4)
+        memory.remember(range(10), "pairs")
+        assert [memory.find(range(length)).length for length in (3, 4, 9, 20)] == [0, 4, 8, 8]
+
+    def test_forgets_what_was_not_asked_for_longest(self) -> None:
+        memory = PrefixMemory(capacity=10)
+        for first in (10, 20):
+            memory.remember(range(first, first + 5), first)
+        assert memory.find(range(10, 15)).length == 5
+        memory.remember(range(30, 35), 30)
+        assert memory.find(range(20, 25)) == Known()
+        assert memory.find(range(10, 15)).pairs == 10
+
+    def test_keeps_one_prefix_however_long(self) -> None:
+        memory = PrefixMemory(capacity=10)
+        memory.remember(range(5), "short")
+        memory.remember(range(100, 200), "long")
+        assert memory.find(range(100, 200)) == Known(100, "long")
+        assert memory.find(range(5)) == Known()
 
 
-def test_a_call_is_done_with_its_last_document_whatever_the_order() -> None:
-    def work():
-        call = Call(batch(5, [3, 9, 4]))
-        rows = call.take(1000, None)
-        assert rows == [1, 2, 0]
-        call.give_back(rows[1:])
-        call.answer(rows[:1], [1.0])
-        assert not call.done.done()
-        assert call.take(1000, None) == rows[1:]
-        call.answer(rows[1:], [2.0, 0.0])
-        assert call.done.result() == [0.0, 1.0, 2.0]
-
-    in_a_loop(work)
-
-
-@given(st.lists(LENGTHS, min_size=1, max_size=3), st.sampled_from([1, 16]), st.booleans())
-def test_each_prompt_attends_to_its_own_tokens_in_order(
-    lengths: list[list[int]], step: int, kept: bool
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@given(lengths=st.lists(LENGTHS, min_size=1, max_size=3), known=st.integers(0, 6))
+def test_each_token_attends_to_its_own_prompt_up_to_itself(
+    shapes: Shapes, lengths: list[list[int]], known: int
 ) -> None:
     def work():
         calls = [Call(batch(number + 4, each)) for number, each in enumerate(lengths)]
-        if kept:
-            calls[0].kept = [(None, None)]
-        shares = take_pass(calls, 10**6)
-        layout = lay_out(shares, CPU, step)
-        known = layout.tokens.tolist()
-        known += calls[0].prefix if kept else []
-        wanted = [
+        starts = [min(known, len(call.prefix)) for call in calls]
+        shares = [
+            Share(call, call.take(10**6, None), Known(start, "pairs"))
+            for call, start in zip(calls, starts, strict=True)
+        ]
+        layout = lay_out(shares, CPU, torch.float32, shapes)
+        tokens = layout.tokens.tolist()
+        beyond = [
+            one for call, start in zip(calls, starts, strict=True) for one in call.prefix[:start]
+        ]
+        everything = tokens + beyond
+        prompts = [
             share.call.prefix + share.call.rows[row] for share in shares for row in share.rows
         ]
-        found = [[known[place] for place in row] for group in layout.groups for row in group.places]
-        for prompt in wanted:
-            assert any(row[: len(prompt)] == prompt for row in found)
-        assert [known[place] for place in layout.last] == [prompt[-1] for prompt in wanted]
-        # Every token of the pass gets its output once, from where it stands in its prompt.
-        outputs = [place for group in layout.groups for place in group.outputs.tolist()]
-        assert sorted(outputs) == list(range(sum(share.tokens for share in shares)))
+        assert [tokens[place] for place in layout.last[: len(prompts)]] == [
+            prompt[-1] for prompt in prompts
+        ]
+        computed = sum(share.tokens for share in shares)
+        answered = []
         for group in layout.groups:
-            flat = group.places.flatten()
-            assert torch.equal(flat[group.sources], group.outputs)
-            assert group.places.shape[1] % step == 0
+            outputs = group.outputs.view(group.asking.shape)
+            for places, asking, answers, mask in rows(group, outputs):
+                for query, (place, output) in enumerate(zip(asking, answers, strict=True)):
+                    if output == len(tokens):
+                        continue  # nobody looks at it
+                    assert place == output
+                    answered.append(output)
+                    seen = [everything[places[key]] for key in mask[query].nonzero()[:, 0]]
+                    assert any(seen == prompt[: len(seen)] for prompt in prompts)
+                    assert layout.positions[output] == len(seen) - 1
+        # Every token of the pass gets its output once.
+        assert sorted(answered) == list(range(computed))
+
+    in_a_loop(work)
+
+
+def rows(group, outputs):
+    """Each prompt of a group, with what its queries see."""
+    length = group.places.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    for number, (places, asking, answers) in enumerate(
+        zip(group.places.tolist(), group.asking.tolist(), outputs.tolist(), strict=True)
+    ):
+        seen = causal if group.mask is None else group.mask[number, 0] == 0
+        yield places, asking, answers, seen
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_shapes_repeat_where_they_must(masked: bool) -> None:
+    def work():
+        tokens, groups = set(), set()
+        for count in range(40, 70):
+            call = Call(batch(50, [10 + number % 7 for number in range(count)]))
+            share = Share(call, call.take(10**6, None), Known())
+            layout = lay_out([share], CPU, torch.float32, Shapes(step=64, masked=masked))
+            tokens.add((layout.tokens.shape, layout.last.shape))
+            groups.update((group.places.shape, group.asking.shape) for group in layout.groups)
+        assert len(tokens) <= 4
+        assert len(groups) <= 12, groups
 
     in_a_loop(work)

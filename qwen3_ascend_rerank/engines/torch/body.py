@@ -1,38 +1,38 @@
-"""Qwen3's forward pass over a `Layout`, with the modules of transformers.
+"""Qwen3's forward pass over a `Layout`, with the weights that transformers loaded.
 
 Only the order of the steps is written here, so that a prefix is shared and nothing is padded; the
-weights, norms, rotary embedding and MLPs are transformers' own. Source of the steps:
-``transformers/models/qwen3/modeling_qwen3.py``, alike from 4.51 to 5.x.
+linear layers, the activation and the rotary embedding's angles are transformers' own. Source of the
+steps: ``transformers/models/qwen3/modeling_qwen3.py``, alike from 4.51 to 5.x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ...errors import EngineError, UnsupportedModelError
-from .layout import Layout, lay_out
+from ...errors import UnsupportedModelError
+from .layout import Group, Layout, Shapes, lay_out
 from .passes import Share
+from .prefixes import PrefixMemory
 
 if TYPE_CHECKING:
     import torch
-
-Kept = list[tuple[Any, Any]]
-"""Keys and values of a prefix, layer by layer."""
 
 
 class Body:
     """The loaded model."""
 
-    def __init__(self, model: Any, head: torch.Tensor, name: str, step: int) -> None:
+    def __init__(
+        self, model: Any, head: torch.Tensor, name: str, shapes: Shapes, *, compiled: bool = False
+    ) -> None:
         """Take over transformers' bare model and the weights that read the score.
 
         Args:
             model: a ``Qwen3Model`` on its device.
             head: h · head is the log-odds, shape (hidden_size,), float32.
             name: what errors call it.
-            step: see `lay_out`.
+            shapes: what the device asks of shapes.
+            compiled: whether ``torch.compile`` makes kernels of what surrounds attention.
 
         Raises:
             UnsupportedModelError: it has layers that attend to a window only.
@@ -44,8 +44,14 @@ class Body:
             )
         self._model = model
         self._head = head
-        self._step = step
-        self._rotate = import_module("transformers.models.qwen3.modeling_qwen3")
+        self._shapes = shapes
+        self.memory = PrefixMemory(shapes.step)
+        self._before, self._after = _before_attention, _after_attention
+        if compiled:
+            import torch
+
+            self._before = torch.compile(_before_attention, dynamic=True)
+            self._after = torch.compile(_after_attention, dynamic=True)
 
     @property
     def device(self) -> torch.device:
@@ -53,84 +59,151 @@ class Body:
         return self._head.device
 
     def run(self, shares: Sequence[Share]) -> list[list[float]]:
-        """Log-odds of the documents of each share, in one pass.
-
-        A prefix that later passes will need is kept with its call.
-        """
+        """Log-odds of the documents of each share, in one pass; their prefixes are remembered."""
         import torch
 
         with torch.inference_mode():
-            layout = lay_out(shares, self.device, self._step)
-            hidden, kept = self._forward(layout)
-            values: list[float] = (hidden[layout.last].float() @ self._head).tolist()
-        for share, pairs in zip(shares, kept, strict=True):
-            share.call.kept = pairs if share.call.waiting else []
+            layout = lay_out(shares, self.device, self._model.dtype, self._shapes)
+            prefixes = [self._room(share) for share in shares]
+            hidden = self._forward(layout, prefixes)
+            values: list[float] = (hidden.float() @ self._head).tolist()
+        for share, pairs in zip(shares, prefixes, strict=True):
+            if pairs is not None:
+                self.memory.remember(share.call.prefix, pairs)
         found = iter(values)
         return [[next(found) for _ in share.rows] for share in shares]
 
-    def _forward(self, layout: Layout) -> tuple[torch.Tensor, list[Kept]]:
+    def _room(self, share: Share) -> torch.Tensor | None:
+        """For the keys and values of a prefix of which a part is not known yet."""
+        length, config = len(share.call.prefix), self._model.config
+        if share.known.length == length:
+            return None
+        shape = (config.num_hidden_layers, 2, length, config.num_key_value_heads, config.head_dim)
+        return self._head.new_empty(shape, dtype=self._model.dtype)
+
+    def _forward(self, layout: Layout, prefixes: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """Hidden states of the last tokens, (documents, hidden_size); fills `prefixes`."""
         model = self._model
         hidden = model.embed_tokens(layout.tokens)
-        turns = [turn[0] for turn in model.rotary_emb(hidden[None], layout.positions[None])]
-        kept: list[Kept] = [list(share.call.kept) for share in layout.shares]
+        turns = _turns(model.rotary_emb, hidden, layout.positions)
         for number, layer in enumerate(model.layers):
-            attended = self._attention(
-                layer.self_attn, number, layer.input_layernorm(hidden), turns, layout, kept
+            queries, keys, values = self._before(layer, hidden, *turns)
+            keys, values = _with_known(keys, values, number, layout)
+            _keep(
+                keys,
+                values,
+                [None if pairs is None else pairs[number] for pairs in prefixes],
+                layout,
             )
-            hidden = hidden + attended
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-        return model.norm(hidden), kept
-
-    def _attention(
-        self,
-        module: Any,
-        number: int,
-        hidden: torch.Tensor,
-        turns: Sequence[torch.Tensor],
-        layout: Layout,
-        kept: list[Kept],
-    ) -> torch.Tensor:
-        """The attention of one layer, (tokens, hidden_size)."""
-        import torch
-
-        heads = (len(hidden), -1, module.head_dim)
-        queries = module.q_norm(module.q_proj(hidden).view(heads))
-        keys = module.k_norm(module.k_proj(hidden).view(heads))
-        values = module.v_proj(hidden).view(heads)
-        queries, keys = self._rotate.apply_rotary_pos_emb(queries, keys, *turns)
-        earlier = []
-        for share, pairs, place in zip(layout.shares, kept, layout.prefixes, strict=True):
-            if place is None:
-                earlier.append(pairs[number])
-            elif share.call.waiting:
-                own = slice(place.start, place.stop)
-                pairs.append((keys[own].clone(), values[own].clone()))
-        if earlier:
-            keys = torch.cat([keys, *(one for one, _ in earlier)])
-            values = torch.cat([values, *(one for _, one in earlier)])
-        attended = torch.zeros_like(queries)
-        for group in layout.groups:
-            # What a kept prefix would ask is not known, and nobody looks at its answer.
-            asking = group.places.where(group.places < len(queries), 0)
-            found = _attend(queries[asking], keys[group.places], values[group.places])
-            attended[group.outputs] = found.flatten(0, 1)[group.sources]
-        projected: torch.Tensor = module.o_proj(attended.flatten(1))
-        return projected
+            attended = _attention(queries, keys, values, layout.groups)
+            if number == len(model.layers) - 1:  # from here on nothing else is looked at
+                hidden, attended = hidden[layout.last], attended[layout.last]
+            hidden = self._after(layer, hidden, attended)
+        return _norm(model.norm, hidden)
 
 
-def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Causal attention in each prompt; shapes (prompts, length, heads, head_dim)."""
+def _before_attention(
+    layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values, each (tokens, heads, head_dim)."""
+    module = layer.self_attn
+    hidden = _norm(layer.input_layernorm, hidden)
+    heads = (len(hidden), -1, module.head_dim)
+    queries = _norm(module.q_norm, module.q_proj(hidden).view(heads))
+    keys = _norm(module.k_norm, module.k_proj(hidden).view(heads))
+    return _turn(queries, cos, sin), _turn(keys, cos, sin), module.v_proj(hidden).view(heads)
+
+
+def _after_attention(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    hidden = hidden + layer.self_attn.o_proj(attended.flatten(1))
+    normed, mlp = _norm(layer.post_attention_layernorm, hidden), layer.mlp
+    gated = mlp.act_fn(mlp.gate_proj(normed)).mul_(mlp.up_proj(normed))
+    return hidden.add_(mlp.down_proj(gated))
+
+
+def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Qwen3RMSNorm in one step."""
+    from torch.nn.functional import rms_norm
+
+    return rms_norm(hidden, hidden.shape[-1:], module.weight, module.variance_epsilon)
+
+
+def _turns(
+    module: Any, hidden: torch.Tensor, positions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines for `_turn`, each (tokens, 1, head_dim)."""
+    import torch
+
+    cos, sin = (turn[0, :, None] for turn in module(hidden[None], positions[None]))
+    first, second = sin.chunk(2, dim=-1)
+    return cos, torch.cat((-first, second), dim=-1)
+
+
+def _turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """The rotary embedding: x · cos + (-x₂, x₁) · sin, the minus being in `sin` already."""
+    import torch
+
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat((second, first), dim=-1).mul_(sin).addcmul_(heads, cos)
+
+
+def _with_known(
+    keys: torch.Tensor, values: torch.Tensor, number: int, layout: Layout
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The keys and values of the pass, and after them those that are known, of one layer."""
+    import torch
+
+    known = [
+        share.known.pairs[number, :, : share.known.length]
+        for share in layout.shares
+        if share.known.length
+    ]
+    if not known:
+        return keys, values
+    if layout.unused:
+        known.append(keys.new_zeros(2, layout.unused, *keys.shape[1:]))
+    return torch.cat([keys, *(one[0] for one in known)]), torch.cat(
+        [values, *(one[1] for one in known)]
+    )
+
+
+def _keep(
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    prefixes: Sequence[torch.Tensor | None],
+    layout: Layout,
+) -> None:
+    """Fill `prefixes`, (2, tokens, heads, head_dim) of one layer for each share."""
+    known = len(layout.tokens)
+    for share, part, pairs in zip(layout.shares, layout.prefixes, prefixes, strict=True):
+        length = share.known.length
+        if pairs is not None:
+            for room, all_tokens in zip(pairs, (keys, values), strict=True):
+                room[:length] = all_tokens[known : known + length]
+                room[length:] = all_tokens[part.start : part.stop]
+        known += length
+
+
+def _attention(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, groups: Sequence[Group]
+) -> torch.Tensor:
+    """Each token attends to those before it in its prompt; (tokens, heads, head_dim)."""
+    attended = queries.new_zeros(len(queries) + 1, *queries.shape[1:])  # the last one is nobody's
+    for group in groups:
+        found = _attend(queries[group.asking], keys[group.places], values[group.places], group.mask)
+        attended[group.outputs] = found.flatten(0, 1)
+    return attended[:-1]
+
+
+def _attend(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Attention in each prompt; shapes (prompts, tokens, heads, head_dim)."""
     from torch.nn.functional import scaled_dot_product_attention
 
     queries, keys, values = (one.transpose(1, 2) for one in (queries, keys, values))
     if (times := queries.shape[1] // keys.shape[1]) > 1:
         keys, values = (one.repeat_interleave(times, dim=1) for one in (keys, values))
-    return scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2)
-
-
-def out_of_memory(device: torch.device, tokens: int) -> EngineError:
-    """What to say where not even one document fits."""
-    return EngineError(
-        f"{device} has no memory for a pass of {tokens} tokens, a single document; pass a lower "
-        "max_length, or use a device with more free memory"
-    )
+    return scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, is_causal=mask is None
+    ).transpose(1, 2)

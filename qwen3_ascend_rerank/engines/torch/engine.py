@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from ...errors import EngineError
 from ...prompt import PromptBatch
 from ..base import EngineInfo
-from .body import Body, out_of_memory
+from .body import Body
 from .loading import load
+from .memory import out_of_memory, ran_out_of_memory
 from .passes import Call, Share, take_pass
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,11 @@ T = TypeVar("T")
 class TorchEngine:
     """Runs Qwen3-Reranker through transformers' modules, one pass at a time.
 
-    A query's prefix is computed once and shared by its documents, no token is padded in the linear
-    layers, and documents of concurrent calls go through the model together. Only the last position
-    meets the head, h · (W_yes - W_no) in float32, which is the difference of the two logits of the
-    official code.
+    A query's prefix is computed once and shared by its documents, and what it has in common with
+    that of an earlier query, the instruction, is not computed again. No token is padded in the
+    linear layers, and documents of concurrent calls go through the model together. Only the last
+    position meets the head, h · (W_yes - W_no) in float32, which is the difference of the two
+    logits of the official code.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class TorchEngine:
         device: str | None = None,
         dtype: str | None = None,
         batch_tokens: int | None = None,
+        compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         """Describe the engine; `start()` loads it.
 
@@ -51,6 +54,8 @@ class TorchEngine:
                 bfloat16 elsewhere (float16 where the device has no bfloat16).
             batch_tokens: tokens of one pass; if not given, 2,048 on a CPU and elsewhere what free
                 memory allows. Halved when memory runs out.
+            compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
+                takes about a minute in the first call and a C++ compiler on a CPU.
         """
         self._model = model
         self._max_length = max_length
@@ -58,6 +63,7 @@ class TorchEngine:
         self._device = device
         self._dtype = dtype
         self._budget = batch_tokens or 0
+        self._compile = compile
         self._body: Body | None = None
         self._info: EngineInfo | None = None
         self._calls: list[Call] = []
@@ -82,12 +88,20 @@ class TorchEngine:
             InvalidInputError: a device or dtype that is not to be had.
         """
         loaded = await self._in_thread(
-            load, self._model, self._max_length, self._tokenizer, self._device, self._dtype
+            load,
+            self._model,
+            self._max_length,
+            self._tokenizer,
+            self._device,
+            self._dtype,
+            compiled=self._compile,
         )
         self._body, self._info = loaded.body, loaded.info
         self._budget = self._budget or loaded.batch_tokens
         for length in loaded.warm_up:
-            await self.score(_practice(length))
+            for count in {1, max(1, self._budget // length)}:
+                await self.score(_practice(length, count))
+        self._body.memory.clear()
 
     async def score(self, batch: PromptBatch) -> list[float]:
         """Log-odds of "yes", shape (len(batch),)."""
@@ -115,9 +129,12 @@ class TorchEngine:
 
     async def _work(self) -> None:
         """Pass after pass, until no call waits."""
-        while self._body is not None and (shares := take_pass(self._calls, self._budget)):
+        while (body := self._body) is not None:
+            shares = take_pass(self._calls, self._budget, body.memory)
+            if not shares:
+                return
             try:
-                values = await self._in_thread(self._body.run, shares)
+                values = await self._in_thread(body.run, shares)
             except asyncio.CancelledError:  # the thread was shut down
                 return
             except Exception as error:  # noqa: BLE001 - it is the callers'
@@ -129,16 +146,15 @@ class TorchEngine:
 
     def _take_back(self, shares: Sequence[Share], error: Exception) -> None:
         """Try again with smaller passes where memory ran out; else `error` ends the calls."""
-        import torch
-
         calls = [share.call for share in shares]
         tokens = sum(share.tokens for share in shares)
         documents = sum(len(share.rows) for share in shares)
-        if not isinstance(error, torch.OutOfMemoryError) or self._body is None:
+        if self._body is None or not ran_out_of_memory(error):
             self._fail(calls, error)
         elif documents == 1:
             self._fail(calls, out_of_memory(self._body.device, tokens))
         else:
+            self._body.memory.clear()
             self._budget = max(1, min(self._budget, tokens) // 2)
             logger.warning(
                 "%s ran out of memory with a pass of %d tokens; going on with passes of %d",
@@ -162,11 +178,12 @@ class TorchEngine:
             self._calls.remove(call)
             self._calls.append(call)
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.wrap_future(self._thread.submit(function, *arguments))
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        return await asyncio.wrap_future(self._thread.submit(function, *arguments, **options))
 
 
-def _practice(length: int) -> PromptBatch:
-    """A document whose prompt has `length` tokens and means nothing."""
+def _practice(length: int, count: int) -> PromptBatch:
+    """Documents whose prompts have `length` tokens and mean nothing."""
     half = length // 2
-    return PromptBatch([0] * half, [[0] * (length - half)], [], "", "", [""], [False])
+    documents = [[0] * (length - half)] * count
+    return PromptBatch([0] * half, documents, [], "", "", [""] * count, [False] * count)

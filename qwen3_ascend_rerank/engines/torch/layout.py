@@ -1,9 +1,8 @@
-"""How the documents of one pass lie in memory: one row of tokens, without padding.
+"""How the prompts of one pass lie in memory: one row of tokens, without padding.
 
 The linear layers see every token once: those of a query's prefix, then those of each of its
-documents. Only attention looks at whole prompts; there a prompt is gathered from the prefix, which
-all documents of a query share, and its own tokens, beside others of like length. What fills up the
-shorter ones comes last, where causal attention never looks.
+documents. Only attention looks at prompts; there the keys and values of one are gathered from its
+prefix, which all documents of a query share, and its own tokens, beside others of like length.
 """
 
 from __future__ import annotations
@@ -18,24 +17,51 @@ if TYPE_CHECKING:
     import torch
 
 LIKENESS = 0.8
-"""Shortest prompt that attends beside a longer one, as a part of its length."""
+"""Shortest prompt that attends beside a longer one, as a part of the length that both get."""
 GATHERED = 4
 """Tokens that attention gathers at once, as a multiple of those in the pass."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Prompts of like length, (prompts, length) with the longest first, that attend together.
+class Shapes:
+    """What a device asks of shapes."""
 
-    Places count the tokens of the pass, and after them those of kept prefixes.
+    step: int = 1
+    """Lengths are rounded up to multiples of this; if it is not 1, also to one of few in each
+    octave, and numbers of prompts to powers of two, so that shapes repeat on a device that compiles
+    for each."""
+    masked: bool = False
+    """Whether attention takes a mask. Then what is before a prompt's own tokens asks nothing; else
+    it must ask too, since kernels without a mask are causal from the first token on."""
+
+    def length(self, count: int) -> int:
+        """`count`, rounded up."""
+        if self.step == 1 or not count:
+            return count
+        step = max(self.step, 1 << max(0, count.bit_length() - 3))
+        return -(-count // step) * step
+
+    def prompts(self, count: int) -> int:
+        """`count`, rounded up."""
+        return count if self.step == 1 else 1 << (count - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Prompts of like length that attend together, each in a row.
+
+    Places count the tokens of the pass, and after them those of known prefixes.
     """
 
     places: torch.Tensor
-    """Where the tokens of each prompt are, shape (prompts, length)."""
+    """Where the keys and values of each prompt are, shape (prompts, length)."""
+    asking: torch.Tensor
+    """Where its queries are, shape (prompts, queries)."""
     outputs: torch.Tensor
-    """Places in the pass that get an output, shape (tokens,)."""
-    sources: torch.Tensor
-    """Where in the flattened group those outputs are, shape (tokens,)."""
+    """Which token of the pass each query answers for, or none, shape (prompts * queries,)."""
+    mask: torch.Tensor | None
+    """What is added to the attention of queries to keys, shape (prompts, 1, queries, length);
+    None: queries and keys are the same tokens, and attention is causal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +73,29 @@ class Layout:
     """Ids, shape (tokens,)."""
     positions: torch.Tensor
     """Position of each token in its prompt, shape (tokens,)."""
-    prefixes: list[range | None]
-    """Where each share's prefix is computed; None where it is kept from an earlier pass."""
+    prefixes: list[range]
+    """Where the part of each share's prefix is that is computed."""
+    unused: int
+    """Known tokens that are made up, after those of all shares."""
     groups: list[Group]
     last: torch.Tensor
-    """The last token of each document, share by share, shape (documents,)."""
+    """The last token of each document, share by share, shape (at least documents,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    prefix: range
+    before: Sequence[int]
+    """Places of the tokens that are computed, or known, for others too."""
     own: range
-    is_first: bool
-    """Whether its outputs for the prefix count: they are the same in every prompt."""
 
     def __len__(self) -> int:
-        return len(self.prefix) + len(self.own)
+        return len(self.before) + len(self.own)
 
 
-def lay_out(shares: Sequence[Share], device: torch.device, step: int = 1) -> Layout:
-    """Put `shares` into one pass.
-
-    Args:
-        shares: from `take_pass`.
-        device: where the tensors are to be.
-        step: lengths are rounded up to multiples of this, and numbers of prompts to powers of two
-            if it is not 1, so that shapes repeat on devices that compile for each.
-    """
+def lay_out(
+    shares: Sequence[Share], device: torch.device, dtype: torch.dtype, shapes: Shapes
+) -> Layout:
+    """Put `shares`, from `take_pass`, into one pass on `device`."""
     import torch
 
     def tensor(values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
@@ -82,72 +104,124 @@ def lay_out(shares: Sequence[Share], device: torch.device, step: int = 1) -> Lay
     tokens: list[int] = []
     positions: list[int] = []
     prompts: list[_Prompt] = []
-    prefixes: list[range | None] = []
-    kept = _round(sum(share.tokens for share in shares), step)
+    prefixes: list[range] = []
+    last: list[int] = []
+    computed = shapes.length(sum(share.tokens for share in shares))
+    known = computed
+
+    def add(own: Sequence[int], before: Sequence[int]) -> range:
+        place = range(len(tokens), len(tokens) + len(own))
+        tokens.extend(own)
+        positions.extend(range(len(before), len(before) + len(own)))
+        if own:
+            prompts.append(_Prompt(before, place))
+        return place
+
     for share in shares:
-        prefix = share.call.prefix
-        if share.call.kept:
-            place, kept = range(kept, kept + len(prefix)), kept + len(prefix)
-            prefixes.append(None)
-        else:
-            place = range(len(tokens), len(tokens) + len(prefix))
-            prefixes.append(place)
-            tokens += prefix
-            positions += range(len(prefix))
-        for number, row in enumerate(share.rows):
-            own = share.call.rows[row]
-            at = range(len(tokens), len(tokens) + len(own))
-            prompts.append(_Prompt(place, at, number == 0 and not share.call.kept))
-            tokens += own
-            positions += range(len(prefix), len(prefix) + len(own))
-    last = [prompt.own[-1] for prompt in prompts]
-    unused = _round(len(tokens), step) - len(tokens)
-    prompts.sort(key=len, reverse=True)
+        before = range(known, known + share.known.length)
+        known = before.stop
+        prefixes.append(add(share.call.prefix[len(before) :], before))
+        prefix = [*before, *prefixes[-1]]
+        last += [add(share.call.rows[row], prefix)[-1] for row in share.rows]
+    spare = [0] * (computed - len(tokens))
+    last += last[-1:] * (shapes.prompts(len(last)) - len(last))
     return Layout(
         shares=shares,
-        tokens=tensor(tokens + [0] * unused),
-        positions=tensor(positions + [0] * unused),
+        tokens=tensor(tokens + spare),
+        positions=tensor(positions + spare),
         prefixes=prefixes,
+        unused=shapes.length(known - computed) - (known - computed),
         groups=[
-            Group(tensor(places), tensor(outputs), tensor(sources))
-            for group in _alike(prompts, GATHERED * len(tokens))
-            for places, outputs, sources in [_gather(group, step)]
+            Group(
+                tensor(rows.places),
+                tensor(rows.asking),
+                tensor(rows.outputs),
+                _mask(rows, device, dtype) if shapes.masked else None,
+            )
+            for group in _alike(prompts, GATHERED * computed)
+            for rows in [_Rows.of(group, shapes, computed)]
         ],
         last=tensor(last),
     )
 
 
 def _alike(prompts: Sequence[_Prompt], most: int) -> Iterator[list[_Prompt]]:
-    """Prompts, longest first, in groups of like length of at most `most` tokens."""
+    """Prompts, longest first, in groups that pad little and gather at most `most` tokens."""
     group: list[_Prompt] = []
-    for prompt in prompts:
-        if group and (
-            len(prompt) < LIKENESS * len(group[0]) or (len(group) + 1) * len(group[0]) > most
-        ):
+    before = own = 0
+    for prompt in sorted(prompts, key=len, reverse=True):
+        before, own = max(before, len(prompt.before)), max(own, len(prompt.own))
+        length = before + own
+        if group and (len(prompt) < LIKENESS * length or (len(group) + 1) * length > most):
             yield group
-            group = []
+            group, before, own = [], len(prompt.before), len(prompt.own)
         group.append(prompt)
     if group:
         yield group
 
 
-def _gather(group: Sequence[_Prompt], step: int) -> tuple[list[list[int]], list[int], list[int]]:
-    """The places, outputs and sources of a `Group`."""
-    length = _round(len(group[0]), step)
-    places: list[list[int]] = []
-    outputs: list[int] = []
-    sources: list[int] = []
-    for prompt in group:
-        wanted = [*prompt.prefix, *prompt.own]
-        skipped = 0 if prompt.is_first else len(prompt.prefix)
-        outputs += wanted[skipped:]
-        start = len(places) * length
-        sources += range(start + skipped, start + len(wanted))
-        places.append(wanted + wanted[-1:] * (length - len(wanted)))
-    if step > 1:
-        places += places[-1:] * ((1 << (len(places) - 1).bit_length()) - len(places))
-    return places, outputs, sources
+@dataclass(slots=True)
+class _Rows:
+    """A `Group` in numbers: in each row what is before, padded in front, then a prompt's own."""
+
+    before: int
+    """Length of what is before, padding included."""
+    places: list[list[int]]
+    asking: list[list[int]]
+    outputs: list[int]
+    padding: list[int]
+    """How much of `before` is padding, prompt by prompt."""
+
+    @classmethod
+    def of(cls, group: Sequence[_Prompt], shapes: Shapes, nobody: int) -> _Rows:
+        """`nobody` is the output of who asks for nothing."""
+        if not shapes.masked:
+            return cls._whole(group, shapes, nobody)
+        before = shapes.length(max(len(prompt.before) for prompt in group))
+        own = shapes.length(max(len(prompt.own) for prompt in group))
+        made = cls(before, [], [], [], [])
+        for prompt in group:
+            gap, rest = before - len(prompt.before), own - len(prompt.own)
+            asking = [*prompt.own, *[prompt.own[-1]] * rest]
+            made.places.append([prompt.own[0]] * gap + [*prompt.before, *asking])
+            made.asking.append(asking)
+            made.outputs += [*prompt.own, *[nobody] * rest]
+            made.padding.append(gap)
+        return made._filled(shapes, nobody)
+
+    @classmethod
+    def _whole(cls, group: Sequence[_Prompt], shapes: Shapes, nobody: int) -> _Rows:
+        """Everything asks: padding comes last, where causal attention never looks."""
+        length = shapes.length(max(map(len, group)))
+        made = cls(0, [], [], [], [])
+        for prompt in group:
+            rest = length - len(prompt)
+            places = [*prompt.before, *prompt.own, *[prompt.own[-1]] * rest]
+            made.places.append(places)
+            # What a known prefix would ask is not known, and nobody looks at its answer.
+            made.asking.append([place if place < nobody else 0 for place in places])
+            made.outputs += [*[nobody] * len(prompt.before), *prompt.own, *[nobody] * rest]
+            made.padding.append(0)
+        return made._filled(shapes, nobody)
+
+    def _filled(self, shapes: Shapes, nobody: int) -> _Rows:
+        """With prompts for nobody, where their number is rounded."""
+        more = shapes.prompts(len(self.places)) - len(self.places)
+        self.outputs += [nobody] * more * len(self.asking[0])
+        for rows in (self.places, self.asking):
+            rows += rows[-1:] * more
+        self.padding += self.padding[-1:] * more
+        return self
 
 
-def _round(count: int, step: int) -> int:
-    return -(-count // step) * step
+def _mask(rows: _Rows, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Each query sees what is before, but for padding, and its own prompt up to itself."""
+    import torch
+
+    queries, length = len(rows.asking[0]), len(rows.places[0])
+    key = torch.arange(length)
+    padding = torch.tensor(rows.padding)[:, None, None]
+    reach = rows.before + torch.arange(queries)[:, None]
+    seen = (key >= padding) & (key <= reach)
+    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
+    return mask[:, None].to(device, non_blocking=True)

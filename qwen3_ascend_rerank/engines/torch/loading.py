@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,16 @@ from ...checkpoint import Checkpoint, open_checkpoint, tokenizer_file
 from ...errors import CorruptModelError, InvalidInputError, MissingDependencyError
 from ...prompt import QwenTokenizer, load_tokenizer
 from ..base import EngineInfo
+from . import memory
 from .body import Body
+from .layout import Shapes
+from .linear import pack
 
-CPU_TOKENS = 2048
-"""Tokens of one pass on a CPU, which gains nothing from more."""
-MOST_TOKENS = 16_384
-"""The same for accelerators, where they have the memory."""
-STEPS = {"npu": 64}
-"""What lengths are rounded up to, by kind of device: an NPU compiles for each shape. Else 1."""
+logger = logging.getLogger(__name__)
+
+SHAPES = {"cpu": Shapes(masked=True), "npu": Shapes(step=64)}
+"""What devices ask of shapes; others nothing. An NPU compiles for each. A CPU's flash attention
+takes a mask, and a third less time where a prefix asks nothing; those of accelerators take none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,13 @@ class Loaded:
 
 
 def load(
-    model: str, max_length: int, tokenizer: str | None, device: str | None, dtype: str | None
+    model: str,
+    max_length: int,
+    tokenizer: str | None,
+    device: str | None,
+    dtype: str | None,
+    *,
+    compiled: bool = False,
 ) -> Loaded:
     """Load `model`; the arguments are those of `TorchEngine`, the errors of its `start`."""
     torch, transformers = _import("torch"), _import("transformers")
@@ -48,9 +57,13 @@ def load(
     whole = _load_model(transformers, checkpoint, precision)
     head = _head(whole, checkpoint, load_tokenizer(file)).detach().to(place)
     bare = whole.model.to(place).eval()
-    step = STEPS.get(place.type, 1)
+    del whole
+    shapes = SHAPES.get(place.type, Shapes())
+    body = Body(bare, head, checkpoint.name, shapes, compiled=compiled)
+    if place.type == "cpu" and not compiled and pack(bare):
+        logger.info("linear layers of %s are multiplied by oneDNN, which is faster here", model)
     return Loaded(
-        body=Body(bare, head, checkpoint.name, step),
+        body=body,
         info=EngineInfo(
             model=model,
             engine="torch",
@@ -59,9 +72,10 @@ def load(
             dtype=str(precision).removeprefix("torch."),
             max_length=max_length,
             tokenizer=file,
+            cache_block=shapes.step,
         ),
-        batch_tokens=_batch_tokens(torch, place, precision, bare.config),
-        warm_up=_warm_up(step, max_length),
+        batch_tokens=memory.batch_tokens(place, precision, bare.config),
+        warm_up=_warm_up(shapes.step, max_length),
     )
 
 
@@ -71,16 +85,6 @@ def _head(model: Any, checkpoint: Checkpoint, qwen: QwenTokenizer) -> Any:
         return model.score.weight[0].float()
     rows = model.get_output_embeddings().weight
     return rows[qwen.yes].float() - rows[qwen.no].float()
-
-
-def _batch_tokens(torch: Any, device: Any, dtype: Any, config: Any) -> int:
-    """As many tokens as half of the free memory holds the activations of."""
-    if device.type == "cpu":
-        return CPU_TOKENS
-    free, _ = getattr(torch, device.type).mem_get_info(device)
-    heads = config.num_attention_heads * config.head_dim
-    token = (4 * config.hidden_size + 3 * config.intermediate_size + 16 * heads) * dtype.itemsize
-    return int(max(1, min(MOST_TOKENS, free // 2 // token)))
 
 
 def _warm_up(step: int, max_length: int) -> list[int]:
@@ -174,11 +178,11 @@ def _load_model(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    log = transformers.utils.logging
+    shown = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            log.enable_progress_bar()

@@ -6,9 +6,12 @@ import asyncio
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ...prompt import PromptBatch
+from .prefixes import Known, PrefixMemory
+
+WORTH = 4
+"""Documents' tokens that a prefix is computed for, as a multiple of its own."""
 
 
 class Call:
@@ -20,9 +23,6 @@ class Call:
         self.rows = [document + batch.suffix for document in batch.documents]
         self.log_odds = [math.nan] * len(self.rows)
         self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
-        self.kept: list[tuple[Any, Any]] = []
-        """Keys and values of the prefix, a pair of tensors (len(prefix), heads, head_dim) for
-        each layer, once it has been computed and while rows are waiting that need it."""
         self._waiting = sorted(range(len(self.rows)), key=lambda row: len(self.rows[row]))
         self._given: set[int] = set()
 
@@ -35,10 +35,10 @@ class Call:
         """Take the longest waiting rows, up to `tokens` in all but at least one.
 
         Args:
-            tokens: how many tokens are meant for this call, the prefix included if it is new.
+            tokens: how many tokens of rows are meant for this call.
             limit: how many it must not exceed, even with one row; None: no limit.
         """
-        used = 0 if self.kept else len(self.prefix)
+        used = 0
         rows: list[int] = []
         while self._waiting:
             used += len(self.rows[self._waiting[-1]])
@@ -69,26 +69,32 @@ class Share:
     call: Call
     rows: list[int]
     """Numbers of its documents, longest first."""
+    known: Known
+    """The beginning of its prefix that need not be computed."""
 
     @property
     def tokens(self) -> int:
         """How many tokens are computed for it."""
         own = sum(len(self.call.rows[row]) for row in self.rows)
-        return own + (0 if self.call.kept else len(self.call.prefix))
+        return own + len(self.call.prefix) - self.known.length
 
 
-def take_pass(calls: Iterable[Call], budget: int) -> list[Share]:
+def take_pass(calls: Iterable[Call], budget: int, memory: PrefixMemory) -> list[Share]:
     """The next pass: at most `budget` tokens, unless a single document alone has more.
 
     Every call gets an equal part, and what one does not need is left to those after it, so that a
-    large call holds up nobody; callers put first who has waited longest.
+    large call holds up nobody; only where its prefix must be computed, as many documents as make
+    that worth while. Callers put first who has waited longest.
     """
     calls = [call for call in calls if call.waiting]
     shares: list[Share] = []
     left = budget
     for place, call in enumerate(calls):
-        rows = call.take(left // (len(calls) - place), left if shares else None)
+        known = memory.find(call.prefix)
+        prefix = len(call.prefix) - known.length
+        part = max(left // (len(calls) - place) - prefix, WORTH * prefix)
+        rows = call.take(min(part, left - prefix), left - prefix if shares else None)
         if rows:
-            shares.append(Share(call, rows))
+            shares.append(Share(call, rows, known))
             left -= shares[-1].tokens
     return shares

@@ -1,0 +1,46 @@
+"""A device's memory: how much one pass may take of it, and what running out of it looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import EngineError
+
+CPU_TOKENS = 2048
+"""Tokens of one pass on a CPU, which gains nothing from more."""
+MOST_TOKENS = 16_384
+"""The same for accelerators, where they have the memory."""
+SIGNS = ("out of memory", "not enough memory", "can't allocate memory")
+"""How errors that have no class of their own say so: torch-npu's, and torch's on a CPU."""
+
+
+def batch_tokens(device: Any, dtype: Any, config: Any) -> int:
+    """As many tokens as half of the free memory of `device` holds the activations of."""
+    import torch
+
+    if device.type == "cpu":
+        return CPU_TOKENS
+    free, _ = getattr(torch, device.type).mem_get_info(device)
+    heads = config.num_attention_heads * config.head_dim
+    token = (4 * config.hidden_size + 3 * config.intermediate_size + 16 * heads) * dtype.itemsize
+    return int(max(1, min(MOST_TOKENS, free // 2 // token)))
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether `error` says that a device's memory is used up."""
+    import torch
+
+    # Newer torch has one class for all devices, 2.4 only that of CUDA.
+    kind = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+    says = str(error).lower()
+    return isinstance(error, (kind, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(sign in says for sign in SIGNS)
+    )
+
+
+def out_of_memory(device: Any, tokens: int) -> EngineError:
+    """What to say where not even one document fits."""
+    return EngineError(
+        f"{device} has no memory for a pass of {tokens} tokens, a single document; pass a lower "
+        "max_length, or use a device with more free memory"
+    )
