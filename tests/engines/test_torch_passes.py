@@ -189,7 +189,7 @@ def test_shapes_repeat_where_they_must(masked: bool) -> None:
             layout = lay_out([share], CPU, torch.float32, Shapes(step=64, masked=masked))
             tokens.add((layout.tokens.shape, layout.last.shape))
             groups.update((group.places.shape, group.asking.shape) for group in layout.groups)
-        assert len(tokens) <= 4
+        assert len(tokens) <= 6, tokens
         assert len(groups) <= 12, groups
 
     in_a_loop(work)
