@@ -85,7 +85,8 @@ def test_no_log_of_what_goes_well_tells_a_secret(
         assert is_right(found(reranker))
         assert_no_secret(repr(reranker.start()), reranker.rerank("query", ["document"]))
     assert_no_secret(caplog.text, *(vars(one) for one in caplog.records))
-    assert {one.headers.get("x-gateway") for one in server.requests} == {HEADER}
+    known = [one for one in server.requests if "authorization" in one.headers]
+    assert {one.headers.get("x-gateway") for one in known} == {HEADER}
 
 
 def test_no_repr_and_no_pickle_tells_a_secret(server: StandIn) -> None:

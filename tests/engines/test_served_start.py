@@ -221,6 +221,24 @@ def test_a_version_that_is_none_does_not_matter(server: StandIn, content: bytes)
         assert is_right(found(reranker))
 
 
+@pytest.mark.parametrize("guarded", [("/",), ("/v1",)])
+@pytest.mark.parametrize("settings", [{}, {"api_key": KEY}])
+def test_a_key_in_a_header_is_a_key(
+    guarded: tuple[str, ...], settings: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only a server that answers without the header, too, is told of as open."""
+    dialect = VLLM(api_key=KEY)
+    dialect.guarded = guarded
+    headers = {"Authorization": f"Bearer {KEY}", "X-Tenant": "mine"}
+    with StandIn(dialect) as server:
+        with client(server, engine_options={"headers": headers}, **settings) as reranker:
+            assert is_right(found(reranker))
+        anybody = [one.headers for one in server.scored if "authorization" not in one.headers]
+        assert not any("x-tenant" in one for one in anybody)
+    assert len(anybody) == 1
+    assert ("without the key" in caplog.text) == (guarded == ("/v1",))
+
+
 def test_a_port_that_never_answers_is_an_error_in_time() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -24,6 +24,9 @@ KEPT_SECONDS = 4.0
 LARGEST_BODY = 32 * 2**20
 """Bytes of an answer at most; those that repeat the documents have some MiB."""
 
+_CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
+"""What the name of a header says that lets its sender in."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
@@ -59,11 +62,12 @@ class Connection:
         headers = dict(_checked_header(*header) for header in options.headers.items())
         key = api_key.get_secret_value() if api_key else None
         self._secrets = [*headers.values(), *filter(None, [key])]
-        self._key = {"authorization": f"Bearer {key}"} if key else {}
+        self._headers = httpx.Headers(headers)
+        if key:
+            self._headers["authorization"] = f"Bearer {key}"
         self._slots = asyncio.Semaphore(options.concurrency)
         self._client = httpx.AsyncClient(
             base_url=url,
-            headers=headers,
             verify=_tls(options) if url.startswith("https:") else False,
             timeout=httpx.Timeout(
                 options.request_timeout, connect=options.connect_timeout, pool=None
@@ -77,11 +81,11 @@ class Connection:
 
     @property
     def has_key(self) -> bool:
-        """Whether requests carry an API key."""
-        return bool(self._key)
+        """Whether requests carry an API key, or a header that lets them in."""
+        return any(map(_CREDENTIAL.search, self._headers))
 
     async def get(self, path: str, *, authorised: bool = True) -> Any:
-        """The JSON at `path`, None where there is none."""
+        """The JSON at `path`, None where there is none; asked as anybody if not `authorised`."""
         return await self._send("GET", path, None, authorised)
 
     async def post(self, path: str, body: Mapping[str, Any], *, authorised: bool = True) -> Any:
@@ -103,8 +107,9 @@ class Connection:
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
     ) -> Any:
+        # One who has no key need not have the other headers either, which may open a gateway.
         request = self._client.build_request(
-            method, path, json=body, headers=self._key if authorised else {}
+            method, path, json=body, headers=self._headers if authorised else None
         )
         limit = self._options.request_timeout
         try:
