@@ -35,7 +35,7 @@ class Answer:
     seconds: float
     log_odds: list[float]
     memory: int
-    """Most bytes resident at once during the request, beyond what was before the first one."""
+    """Most bytes of their own at once during the request, beyond what was before the first one."""
 
 
 class Worker:
@@ -66,11 +66,11 @@ class Worker:
         self._idle = 0
         try:
             self._receive()
-            self.ask(*warm_up)  # touches the weights, which may be mapped and not yet in memory
+            self.ask(*warm_up)
         except BaseException:
             self.close()
             raise
-        self._idle = sum(map(_resident, self._family()))
+        self._idle = sum(map(_own, self._family()))
 
     def ask(self, query: str, documents: Sequence[str]) -> Answer:
         """Have it score, and watch its memory meanwhile."""
@@ -124,7 +124,7 @@ class Worker:
 
 
 class _Watch:
-    """Looks at the resident memory of processes again and again."""
+    """Looks at the memory of processes again and again."""
 
     def __init__(self, processes: Sequence[psutil.Process]) -> None:
         self.peak = 0
@@ -142,13 +142,15 @@ class _Watch:
 
     def _look(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(map(_resident, self._processes)))
+            self.peak = max(self.peak, sum(map(_own, self._processes)))
             if self._ended.wait(LOOK_SECONDS):
                 return
 
 
-def _resident(process: psutil.Process) -> int:
+def _own(process: psutil.Process) -> int:
+    """Bytes that are no file's: pages of mapped weights come and go, and are the model itself."""
     try:
-        return int(process.memory_info().rss)
+        memory = process.memory_info()
+        return int(memory.rss - getattr(memory, "shared", 0))
     except psutil.NoSuchProcess:
         return 0

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_ascend_rerank.engines.torch.layout import Shapes, lay_out
@@ -37,6 +37,7 @@ def in_a_loop(work):
 
 
 class TestPasses:
+    @settings(deadline=None)
     @given(st.lists(LENGTHS, min_size=1, max_size=4), st.integers(1, 400))
     def test_every_document_is_taken_once_and_passes_keep_to_the_budget(
         self, lengths: list[list[int]], budget: int
@@ -126,6 +127,7 @@ class TestPrefixMemory:
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@settings(deadline=None)
 @given(lengths=st.lists(LENGTHS, min_size=1, max_size=3), known=st.integers(0, 6))
 def test_each_token_attends_to_its_own_prompt_up_to_itself(
     shapes: Shapes, lengths: list[list[int]], known: int

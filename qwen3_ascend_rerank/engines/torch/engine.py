@@ -52,7 +52,7 @@ class TorchEngine:
                 there if not given.
             dtype: ``float32``, ``bfloat16`` or ``float16``; if not given, float32 on a CPU and
                 bfloat16 elsewhere (float16 where the device has no bfloat16).
-            batch_tokens: tokens of one pass; if not given, 2,048 on a CPU and elsewhere what free
+            batch_tokens: tokens of one pass; if not given, 1,024 on a CPU and elsewhere what free
                 memory allows. Halved when memory runs out.
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
                 takes about a minute in the first call and a C++ compiler on a CPU.
