@@ -13,6 +13,7 @@ import pytest
 
 from qwen3_ascend_rerank import Reranker, RerankerClosedError, RerankTimeoutError
 from qwen3_ascend_rerank.engines.loop import submit
+from qwen3_ascend_rerank.engines.served import lanes
 from tests.support import faults
 from tests.support.dialects import VLLM
 from tests.support.processes import wait_until
@@ -163,6 +164,19 @@ def test_no_more_requests_are_in_flight_than_wanted(server: StandIn) -> None:
     assert server.most_at_once == 3
     assert server.connections <= 3
     assert max(len(one.json["input"]) for one in server.scored) <= 2
+
+
+def test_connections_are_kept_for_the_next_calls_and_closed_when_they_are_old(
+    reranker: Reranker, server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        server.misbehave(faults.slow(0.2), times=8)
+        assert all(call.result(30) for call in [threads.submit(found, reranker) for _ in range(8)])
+        assert all(call.result(30) for call in [threads.submit(found, reranker) for _ in range(8)])
+    assert server.connections == 8
+    monkeypatch.setattr(lanes, "KEPT_SECONDS", 0.0)
+    assert is_right(found(reranker))
+    assert wait_until(lambda: server.connections == 1, 5)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

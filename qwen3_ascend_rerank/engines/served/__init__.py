@@ -12,6 +12,7 @@ A query goes from the engine, cut into pieces, to the dispatcher, and from there
     probing      which of the ways to ask leads to right scores
     dialects     the ways to ask: one row each, requests and answers as pure functions
     connection   one server over HTTP
+    lanes        its connections
     faults       what can go wrong there, and whether to try again
 """
 

@@ -8,18 +8,17 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from ...errors import InvalidInputError
 from .faults import AnswerFaultError, GoneError, ServerFaultError, SilentError, error_of, excerpt
+from .lanes import Lanes
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
-
-KEPT_SECONDS = 4.0
-"""How long an idle connection is kept: less than the 5 seconds after which uvicorn ends it."""
 
 LARGEST_BODY = 32 * 2**20
 """Bytes of an answer at most; those that repeat the documents have some MiB."""
@@ -66,18 +65,9 @@ class Connection:
         if key:
             self._headers["authorization"] = f"Bearer {key}"
         self._slots = asyncio.Semaphore(options.concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            verify=_tls(options) if url.startswith("https:") else False,
-            timeout=httpx.Timeout(
-                options.request_timeout, connect=options.connect_timeout, pool=None
-            ),
-            limits=httpx.Limits(
-                max_connections=None,
-                max_keepalive_connections=options.concurrency,
-                keepalive_expiry=KEPT_SECONDS,
-            ),
-        )
+        tls = _tls(options) if url.startswith("https:") else False
+        timeout = httpx.Timeout(options.request_timeout, connect=options.connect_timeout, pool=None)
+        self._lanes = Lanes(partial(httpx.AsyncClient, base_url=url, verify=tls, timeout=timeout))
 
     @property
     def has_key(self) -> bool:
@@ -102,18 +92,16 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._lanes.aclose()
 
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
     ) -> Any:
-        # One who has no key need not have the other headers either, which may open a gateway.
-        request = self._client.build_request(
-            method, path, json=body, headers=self._headers if authorised else None
-        )
         limit = self._options.request_timeout
         try:
-            response, content = await asyncio.wait_for(self._exchange(request), limit)
+            response, content = await asyncio.wait_for(
+                self._exchange(method, path, body, authorised), limit
+            )
         except httpx.ConnectTimeout:
             limit = self._options.connect_timeout
             raise GoneError(self.url, f"took no connection within {limit:g} s") from None
@@ -136,20 +124,23 @@ class Connection:
             )
         return self._json(path, response, content)
 
-    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
+    ) -> tuple[httpx.Response, bytes]:
         """The response and its body, as long as it has an end."""
-        response = await self._client.send(request, stream=True)
+        # One who has no key need not have the other headers either, which may open a gateway.
+        headers = self._headers if authorised else None
         content = bytearray()
-        try:
+        async with (
+            self._lanes.one() as client,
+            client.stream(method, path, json=body, headers=headers) as response,
+        ):
             async for piece in response.aiter_bytes():
                 content += piece
                 if len(content) > LARGEST_BODY:
                     raise AnswerFaultError(
-                        self.url,
-                        f"answers {request.url.path} with more than {LARGEST_BODY >> 20} MiB",
+                        self.url, f"answers {path} with more than {LARGEST_BODY >> 20} MiB"
                     )
-        finally:
-            await response.aclose()
         return response, bytes(content)
 
     def _json(self, path: str, response: httpx.Response, content: bytes) -> Any:

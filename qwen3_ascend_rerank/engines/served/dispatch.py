@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-)
-
 from ...errors import (
     AuthenticationError,
     EngineError,
     ModelNotFoundError,
+    RerankError,
     ServerUnavailableError,
 )
 from ...prompt import PromptBatch
 from .faults import BUSY, GoneError, MovedError, PassingError, SilentError
 from .replica import Replica
-from .replicas import LONGEST_REST, PAUSE, Replicas
+from .replicas import LONGEST_REST, Replicas, pause
 
 REST_SECONDS = 1.0
 """How long a server that failed gets no work that another one can do."""
@@ -45,34 +39,32 @@ class Dispatcher:
             EngineError: none of them gave scores.
         """
         tried: list[Replica] = []
+        while True:
+            replica = await self._pick(tried)
+            tried.append(replica)
+            try:
+                return await self._ask(replica, batch)
+            except (PassingError, *CHANGED) as error:
+                if len(tried) < self._attempts and self._is_worth_it(error, tried):
+                    await asyncio.sleep(self._pause(error, tried))
+                elif isinstance(error, PassingError):
+                    unavailable = isinstance(error, ServerUnavailableError)
+                    kind = ServerUnavailableError if unavailable else EngineError
+                    raise kind(f"{error}; tried {len(tried)} times") from None
+                else:
+                    raise
 
-        def is_worth_it(error: BaseException) -> bool:
-            if isinstance(error, PassingError) and error.retry_after <= LONGEST_REST:
-                return True
-            return isinstance(error, (PassingError, *CHANGED)) and self._others(tried)
+    def _is_worth_it(self, error: RerankError, tried: Sequence[Replica]) -> bool:
+        """Whether another try may end otherwise."""
+        if isinstance(error, PassingError) and error.retry_after <= LONGEST_REST:
+            return True
+        return self._others(tried)
 
-        def pause(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            if self._others(tried):
-                return 0.0
-            return max(PAUSE(state), getattr(error, "retry_after", 0.0))
-
-        try:
-            async for attempt in AsyncRetrying(
-                stop=stop_after_attempt(self._attempts),
-                wait=pause,
-                retry=retry_if_exception(is_worth_it),
-                reraise=True,
-            ):
-                with attempt:
-                    replica = await self._pick(tried)
-                    tried.append(replica)
-                    return await self._ask(replica, batch)
-        except PassingError as error:
-            unavailable = isinstance(error, ServerUnavailableError)
-            kind = ServerUnavailableError if unavailable else EngineError
-            raise kind(f"{error}; tried {len(tried)} times") from None
-        raise AssertionError  # the loop returns or raises
+    def _pause(self, error: RerankError, tried: Sequence[Replica]) -> float:
+        """Seconds before it."""
+        if self._others(tried):
+            return 0.0
+        return max(pause(len(tried)), getattr(error, "retry_after", 0.0))
 
     async def _ask(self, replica: Replica, batch: PromptBatch) -> list[float]:
         try:

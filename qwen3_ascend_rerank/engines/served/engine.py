@@ -144,7 +144,10 @@ class ServedEngine:
         """Log-odds of "yes", shape (len(batch),); all requests are under way at once."""
         if self._closed:
             raise EngineError("the engine is closed")
-        calls = [asyncio.ensure_future(self._dispatcher.score(part)) for part in self._parts(batch)]
+        parts = list(self._parts(batch))
+        if len(parts) == 1:
+            return await self._dispatcher.score(batch)
+        calls = [asyncio.ensure_future(self._dispatcher.score(part)) for part in parts]
         try:
             answers = await asyncio.gather(*calls)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -35,14 +36,20 @@ GRACE_SECONDS = 5.0
 """How long a start waits for further servers when one has answered."""
 HEALTH_SECONDS = 10.0
 """How often servers that are up are asked whether they are well, where there are others."""
-PAUSE = wait_exponential(multiplier=0.1, max=5.0) + wait_random(0.0, 0.1)
-"""Seconds before another try, where no other server can take it at once."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries at most, but for what a server asks for."""
 LONGEST_REST = 30.0
 """Seconds that a server may ask to be left alone."""
 WRONG_SECONDS = 30.0
 """How long a server that is there, and is not right, is left alone before it is asked again."""
 _ABSENCE = wait_exponential(multiplier=0.2, max=15.0) + wait_random(0.0, 0.2)
 """Seconds before a server that is gone is looked for again."""
+
+
+def pause(tries: int) -> float:
+    """Seconds before another try, where no other server can take it at once."""
+    jitter = random.uniform(0.0, 0.1)  # noqa: S311
+    return min(0.1 * 2.0 ** min(tries - 1, 10), LONGEST_PAUSE) + jitter
 
 
 class Replicas:
@@ -89,7 +96,7 @@ class Replicas:
         """
         end = asyncio.get_running_loop().time() + self._patience
         async for attempt in AsyncRetrying(
-            wait=PAUSE,
+            wait=lambda state: pause(state.attempt_number),
             stop=lambda _: asyncio.get_running_loop().time() > end,
             retry=retry_if_exception(lambda _: any(map(_is_passing, self._replicas))),
             reraise=True,
