@@ -255,7 +255,7 @@ def test_memory_that_runs_out_halves_the_passes(
 
     expected, found, asked = asyncio.run(run())
     assert found == pytest.approx(expected, abs=1e-4)
-    assert asked[0] == 22
+    assert asked[0] > 6
     assert asked[-1] <= 6
     assert "ran out of memory with a pass of" in caplog.text
 
