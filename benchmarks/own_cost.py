@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 from tokenizers import Tokenizer
 
@@ -45,23 +46,42 @@ class Figure:
 
 
 def own_work(workload: Workload, tokenizer: QwenTokenizer, file: Path, rounds: int) -> Figure:
-    """Processor time of a call, less what its texts take to be tokenised."""
+    """Processor time of a call whose texts are tokenised already.
+
+    The time of tokenising is not subtracted: it is many times as long and varies by more than what
+    would be left.
+    """
     request = workload.request(Cell(TOKENS, TOKENS, DOCUMENTS), seed=1)
-    texts = [request.query, *(" " + one for one in request.documents)]
-    with Reranker(FakeEngine(), tokenizer=str(file)) as reranker:
-        call, alone = alternating(
+    with (
+        Reranker(FakeEngine(), tokenizer=str(file)) as reranker,
+        patch.object(QwenTokenizer, "encode", remembering(tokenizer.encode)),
+    ):
+        (taken,) = alternating(
             rounds,
             lambda: reranker.rerank(request.query, request.documents),
-            lambda: tokenizer.encode(texts),
             clock=time.process_time,
         )
-    own = median(one - other for one, other in zip(call, alone, strict=True))
     return Figure(
         f"own work a document of {TOKENS} tokens, without tokenising",
-        own / DOCUMENTS * 1e6,
+        median(taken) / DOCUMENTS * 1e6,
         "µs",
         60.0,
     )
+
+
+def remembering(
+    encode: Callable[[Sequence[str]], list[list[int]]],
+) -> Callable[[QwenTokenizer, Sequence[str]], list[list[int]]]:
+    """`encode` as a method that knows the answer the second time."""
+    known: dict[tuple[str, ...], list[list[int]]] = {}
+
+    def remembered(_: QwenTokenizer, texts: Sequence[str]) -> list[list[int]]:
+        asked = tuple(texts)
+        if asked not in known:
+            known[asked] = encode(texts)
+        return [[*ids] for ids in known[asked]]
+
+    return remembered
 
 
 def tokenising(workload: Workload, tokenizer: QwenTokenizer, file: Path, rounds: int) -> Figure:
