@@ -282,6 +282,7 @@ def discovery(url: str = URL, **changes: Any) -> Discovery:
         "url": url, "version": "0.30.0", "model": ServedModel("model", "org/model", 1024),
         "max_model_len": 1024, "tokenizer": Path("tokenizer.json"),
         "manner": manner("classify", log_odds=True), "probe": (8.0, -8.0),
+        "pairs": PromptBatch([1], [[2], [3]], [4], "", "", ["", ""], [False, False]),
         "open_without_key": False, "health_path": "/health",
     }  # fmt: skip
     return Discovery(**{**facts, **changes})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...errors import EngineError, InvalidInputError
-from ...prompt import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
+from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokenizer
+from ...results import probability
+from ...selfcheck import TOLERANCE
 from . import probing
 from .connection import Connection
 from .dialects import DIALECTS, Dialect, Formatting, Manner
@@ -36,8 +39,10 @@ class Discovery:
     """The ``tokenizer.json`` that ids are made with here."""
     manner: Manner
     """How it is asked."""
+    pairs: PromptBatch
+    """The pairs of `probing`, whose scores tell what is served."""
     probe: tuple[float, ...]
-    """Log-odds of the pairs of `probing`: another model, or another prompt, gives others."""
+    """Their log-odds: another model, or another prompt, gives others."""
     open_without_key: bool
     """Whether it answers even without the key that it is asked with."""
     health_path: str | None
@@ -52,6 +57,16 @@ class Discovery:
     def max_length(self) -> int | None:
         """Longest prompt that is safe to send: vLLM up to 0.31 can hang on one that fills it."""
         return None if self.max_model_len is None else self.max_model_len - 1
+
+    def agrees(self, log_odds: Sequence[float], *, exact: bool) -> bool:
+        """Whether `log_odds` of `pairs` may be from the same model; `exact` if not from P(yes)."""
+        pairs = list(zip(self.probe, log_odds, strict=True))
+        tolerance = max(TOLERANCE.values())
+        if exact and self.manner.log_odds:
+            return all(abs(mine - yours) <= tolerance for mine, yours in pairs)
+        return all(
+            abs(probability(mine) - probability(yours)) <= tolerance / 4 for mine, yours in pairs
+        )
 
 
 async def discover(
@@ -94,6 +109,7 @@ async def discover(
         max_model_len=served.max_model_len or longest,
         tokenizer=file,
         manner=manner,
+        pairs=prober.batch(manner),
         probe=tuple(probe),
         open_without_key=connection.has_key and await prober.answers_without_key(manner),
         health_path=await _health_path(connection),
@@ -113,6 +129,11 @@ def wanted_dialects(name: str | None) -> tuple[Dialect, ...]:
         known = ", ".join(one.name for one in DIALECTS)
         raise InvalidInputError(f"dialect is {name!r}; use one of {known}, or leave it out")
     return found
+
+
+def listed(log_odds: Sequence[float]) -> str:
+    """Log-odds as a message shows them."""
+    return ", ".join(f"{value:.3f}" for value in log_odds)
 
 
 async def _version(connection: Connection) -> str | None:

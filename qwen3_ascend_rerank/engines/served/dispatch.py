@@ -6,21 +6,17 @@ import asyncio
 from collections.abc import Sequence
 
 from ...errors import (
-    AuthenticationError,
     EngineError,
-    ModelNotFoundError,
     RerankError,
     ServerUnavailableError,
 )
 from ...prompt import PromptBatch
-from .faults import BUSY, GoneError, MovedError, PassingError, SilentError
+from .faults import BUSY, CHANGED, GoneError, PassingError, SilentError
 from .replica import Replica
 from .replicas import LONGEST_REST, Replicas, pause
 
 REST_SECONDS = 1.0
 """How long a server that failed gets no work that another one can do."""
-CHANGED = (AuthenticationError, ModelNotFoundError, MovedError)
-"""What says that a server is no longer what it was."""
 
 
 class Dispatcher:

@@ -16,6 +16,7 @@ from ...errors import (
     ModelNotFoundError,
     RerankError,
     ServerUnavailableError,
+    UnsupportedServerError,
 )
 
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -72,6 +73,14 @@ class RefusedError(EngineError):
 
 class MovedError(RefusedError):
     """What was asked for is not there, or is elsewhere."""
+
+
+class ReplacedError(UnsupportedServerError):
+    """Its scores are no longer those of the model that was found there."""
+
+
+CHANGED = (AuthenticationError, ModelNotFoundError, MovedError, ReplacedError)
+"""What says that a server is no longer what it was."""
 
 
 def error_of(

@@ -98,7 +98,7 @@ class Prober:
     async def _recognised(self, manner: Manner, raw: Manner, instructed: Manner) -> Manner:
         """Tell by the number of tokens what a server makes of texts."""
         count = tokens_of(await self._ask(raw))
-        official, bare = sum(self._batch(manner).lengths()), self._bare_counts()
+        official, bare = sum(self.batch(manner).lengths()), self._bare_counts()
         if count is None and manner.dialect.formatting == "server":
             return instructed
         if count is None:
@@ -116,7 +116,7 @@ class Prober:
                 f"{self._route(manner)} makes {count} tokens of two prompts of {official}: it "
                 "changes or cuts them"
             )
-        longer = sum(self._batch(manner, INSTRUCTION).lengths())
+        longer = sum(self.batch(manner, INSTRUCTION).lengths())
         if tokens_of(await self._ask(instructed, INSTRUCTION)) == longer:
             return await self._verified(instructed)
         if count == official:
@@ -142,7 +142,7 @@ class Prober:
             found = list((await self.connection.post("/tokenize", request))["tokens"])
         except (EngineError, KeyError, TypeError):
             return manner
-        right = next(self._batch(manner).prompts())
+        right = next(self.batch(manner).prompts())
         if found != right:
             raise UnsupportedServerError(
                 f"the template of {self.connection.url} makes another prompt than Qwen3-Reranker's "
@@ -198,15 +198,16 @@ class Prober:
         documents: Sequence[str] = DOCUMENTS,
         authorised: bool = True,
     ) -> Any:
-        request = manner.request(self._batch(manner, instruction, documents))
+        request = manner.request(self.batch(manner, instruction, documents))
         return await self.connection.post(manner.dialect.path, request, authorised=authorised)
 
-    def _batch(
+    def batch(
         self,
         manner: Manner,
         instruction: str = DEFAULT_INSTRUCTION,
         documents: Sequence[str] = DOCUMENTS,
     ) -> PromptBatch:
+        """The pairs of `QUERY` and `documents`, for servers that are asked in this manner."""
         as_text = manner.dialect.takes_text
         return build_batch(self.tokenizer, instruction, QUERY, documents, LENGTH, as_text=as_text)
 

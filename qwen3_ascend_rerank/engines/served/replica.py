@@ -10,13 +10,16 @@ from ...errors import EngineError, InvalidInputError, RerankError
 from ...prompt import DEFAULT_INSTRUCTION, PromptBatch
 from ..base import EngineInfo
 from .connection import Connection
-from .discovery import Discovery
-from .faults import ServerFaultError, SilentError
+from .discovery import Discovery, listed
+from .faults import BUSY, CHANGED, PassingError, ReplacedError, ServerFaultError, SilentError
 
 HEALTH_TIMEOUT = 10.0
 """Seconds in which a server must say that it is well."""
 CACHE_BLOCK = 128
 """Tokens of the largest block of a prefix cache that vLLM is known to keep: Ascend's."""
+QUIET_SECONDS = 5.0
+"""Without an answer for so long, a server may have been started anew, and no request have failed.
+None starts faster than that."""
 NAME = "served"
 
 
@@ -56,6 +59,12 @@ class Replica:
         self._max_length = max_length
         self._found: Discovery | None = None
         self._lost = asyncio.Event()
+        self._last_answer = 0.0
+        self._breaks = 0
+        """How often it may have been replaced by another, and"""
+        self._breaks_examined = 0
+        """after how many of them it was seen that it was not."""
+        self._examining = asyncio.Lock()
 
     @property
     def found(self) -> Discovery:
@@ -90,12 +99,54 @@ class Replica:
 
     async def start(self) -> None:
         """Find out, anew, what is served and how to ask for it."""
+        breaks = self._breaks
         self._found = await self._discover(self._connection)
+        self._breaks_examined = breaks
+        self._last_answer = asyncio.get_running_loop().time()
         self._lost = asyncio.Event()
 
     async def score(self, batch: PromptBatch) -> list[float]:
-        """Log-odds of "yes", shape (len(batch),), by one request."""
+        """Log-odds of "yes", shape (len(batch),), by one request.
+
+        After a break, the pairs of the start are asked again before an answer is believed.
+
+        Raises:
+            ReplacedError: their scores are others now.
+            RerankError: the server gives none.
+        """
         found = self.found
+        silence = asyncio.get_running_loop().time() - self._last_answer
+        if silence > QUIET_SECONDS and not self._in_doubt:
+            self._breaks += 1
+        log_odds = await self._ask(found, batch)
+        if self._found is not found:
+            raise ServerFaultError(self.url, "was found anew in the middle of a request")
+        if self._in_doubt:
+            await self._examine(found)
+        self.faults = 0
+        return log_odds
+
+    @property
+    def _in_doubt(self) -> bool:
+        return self._breaks_examined < self._breaks
+
+    async def _examine(self, found: Discovery) -> None:
+        """Make sure that what answers is what was found."""
+        async with self._examining:
+            if not self._in_doubt:
+                return
+            breaks = self._breaks
+            log_odds = await self._ask(found, found.pairs)
+            if not found.agrees(log_odds, exact=found.manner.log_odds):
+                raise ReplacedError(
+                    f"{self.url} gives {listed(log_odds)} as log-odds of the pairs for which it "
+                    f"gave {listed(found.probe)} at the start: it was restarted with another model "
+                    "or other settings; restart it as it was, or close the Reranker and make a new "
+                    "one"
+                )
+            self._breaks_examined = breaks
+
+    async def _ask(self, found: Discovery, batch: PromptBatch) -> list[float]:
         if found.manner.formatting == "server" and not found.manner.sends_instruction:
             _check_instruction(self.url, batch)
         tokens = sum(batch.lengths())
@@ -103,10 +154,14 @@ class Replica:
         self.last_asked = asyncio.get_running_loop().time()
         try:
             answer = await self._post(found.manner.dialect.path, found.manner.request(batch))
+            log_odds = found.manner.log_odds_of(self.url, answer, len(batch))
+        except (PassingError, *CHANGED) as error:
+            if getattr(error, "status", None) != BUSY:
+                self._breaks += 1
+            raise
         finally:
             self.outstanding -= tokens
-        log_odds = found.manner.log_odds_of(self.url, answer, len(batch))
-        self.faults = 0
+        self._last_answer = asyncio.get_running_loop().time()
         return log_odds
 
     async def healthy(self) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...results import probability
-from ...selfcheck import TOLERANCE
-from .discovery import Discovery
+from .discovery import Discovery, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +46,9 @@ class Terms:
 def _strangeness(one: Discovery, other: Discovery) -> str | None:
     if one.model.origin != other.model.origin and one.model.name != other.model.name:
         return f"serves {other.model}, where {one.url} serves {one.model}"
-    if not _agree(one, other):
+    if not one.agrees(other.probe, exact=other.manner.log_odds):
         return (
-            f"gives {', '.join(f'{value:.3f}' for value in other.probe)} as log-odds of the "
-            f"pairs for which {one.url} gives {', '.join(f'{value:.3f}' for value in one.probe)}"
+            f"gives {listed(other.probe)} as log-odds of the pairs for which {one.url} gives "
+            f"{listed(one.probe)}"
         )
     return None
-
-
-def _agree(one: Discovery, other: Discovery) -> bool:
-    tolerance = max(TOLERANCE.values())
-    exact = one.manner.log_odds and other.manner.log_odds
-    pairs = zip(one.probe, other.probe, strict=True)
-    if exact:
-        return all(abs(mine - yours) <= tolerance for mine, yours in pairs)
-    return all(
-        abs(probability(mine) - probability(yours)) <= tolerance / 4 for mine, yours in pairs
-    )
