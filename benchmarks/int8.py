@@ -34,6 +34,8 @@ from qwen3_ascend_rerank.prompt import (
 
 ROWS = 512
 """Tokens of a product."""
+LEFT_OUT = ("none", "qnnpack")
+"""Made for telephones, the latter."""
 AIM_SPEED, AIM_ERROR = 2.0, 0.05
 """Worth having from here on: times float32, and error as a share of the log-odds' spread."""
 
@@ -73,7 +75,7 @@ def products(inputs: int, outputs: int) -> dict[str, Callable[[], Any]]:
         "float32": lambda: torch.nn.functional.linear(rows, weight),
         "torch._int_mm": int_mm,
     }
-    engines = [one for one in torch.backends.quantized.supported_engines if one != "none"]
+    engines = [one for one in torch.backends.quantized.supported_engines if one not in LEFT_OUT]
     for engine in engines:
         torch.backends.quantized.engine = engine
         packed = torch.ops.quantized.linear_prepack(
