@@ -220,6 +220,7 @@ def test_onednn_weights_that_multiply_otherwise_are_not_used(
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_kernels_change_no_score(tied: Path) -> None:
     exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
     found = engine_log_odds(tied, QUERIES[0], make_documents(9), compile=True, batch_tokens=600)
