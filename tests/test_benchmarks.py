@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import compare, own_cost
+from benchmarks import compare, int8, own_cost
 from benchmarks.comparison import report
 from benchmarks.comparison.contenders import CONTENDERS
 from benchmarks.comparison.report import Sample
@@ -105,6 +106,20 @@ class TestOwnCost:
         taken = own_cost.alternating(2, lambda: called.append("a"), lambda: called.append("b"))
         assert [len(one) for one in taken] == [2, 2]
         assert all(one != other for one, other in pairwise(called))
+
+    def test_texts_are_tokenised_once(self) -> None:
+        asked: list[list[str]] = []
+        encode = own_cost.remembering(lambda texts: asked.append([*texts]) or [[1]])
+        assert encode(None, ["a"]) == encode(None, ["a"]) == [[1]]
+        assert asked == [["a"]]
+
+
+class TestInt8:
+    def test_a_row_is_rounded_whatever_stands_beside_it(self) -> None:
+        rows = torch.randn(5, 64)
+        alone = int8.rounded(rows[2:3])
+        assert torch.equal(int8.rounded(rows)[2:3], alone)
+        assert (alone - rows[2:3]).abs().max() <= rows[2].abs().max() / 127 * 0.501
 
 
 @pytest.mark.full
