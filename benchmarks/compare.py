@@ -6,6 +6,7 @@ as `--alive` says are in memory at once, TorchEngine always among them.
     python -m benchmarks.compare                                  # the 0.6B geometry, quick
     python -m benchmarks.compare --profile full --output results  # lengths and counts; hours
     python -m benchmarks.compare --only official,torch-engine --rounds 7
+    python -m benchmarks.compare --device cuda --geometry 4B --count 100
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import TextIO
 
 from benchmarks.comparison import report, roofline
-from benchmarks.comparison.contenders import CONTENDERS
+from benchmarks.comparison.contenders import CONTENDERS, Setup
 from benchmarks.comparison.processes import LeftOutError, Worker
 from benchmarks.comparison.report import Sample
-from benchmarks.comparison.workload import Cell, Workload, random_model
+from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload, random_model
 from qwen3_ascend_rerank.checkpoint import tokenizer_file
 from qwen3_ascend_rerank.commands.bench.machine import describe
 from qwen3_ascend_rerank.prompt import load_tokenizer
@@ -34,7 +35,9 @@ ANCHOR = "torch-engine"
 PROFILE = [Cell(length, length, count) for length in (50, 200, 1000) for count in (10, 100)]
 """The full profile; `--tokens` and `--count` make the quick one."""
 TUNING_TOKENS = 3000
-"""About so many tokens are scored to find a contender's best settings."""
+"""About so many tokens are scored to find a contender's best settings on a CPU."""
+DEFAULT = [name for name in CONTENDERS if name != "torch-compiled"]
+"""The other needs a compiler, and a minute to start."""
 PAUSE_SECONDS = 0.5
 """After an answer: its threads may spin for a moment before they sleep."""
 
@@ -43,7 +46,7 @@ PAUSE_SECONDS = 0.5
 class Comparison:
     """What is asked of whom, and what was found."""
 
-    model: Path
+    setup: Setup
     cells: Sequence[Cell]
     rounds: int
     workload: Workload
@@ -67,7 +70,7 @@ class Comparison:
         say(f"{CONTENDERS[name].label} loads")
         warm_up = self.workload.request(Cell(20, 20, 2), seed=0)
         try:
-            worker = Worker(name, self.model, (warm_up.query, warm_up.documents), self.log)
+            worker = Worker(name, self.setup, (warm_up.query, warm_up.documents), self.log)
         except LeftOutError as why:
             say(f"{CONTENDERS[name].label} is left out: {why}")
             self.left_out[name] = str(why)
@@ -85,7 +88,8 @@ class Comparison:
                     self._ask(worker, group, cell, number)
 
     def _tune(self, worker: Worker, cell: Cell) -> None:
-        count = min(cell.count, max(4, TUNING_TOKENS // cell.high))
+        most = TUNING_TOKENS // cell.high if self.setup.device == "cpu" else cell.count
+        count = min(cell.count, max(4, most))
         if (worker.name, cell) not in self.settings:
             request = self.workload.request(Cell(cell.low, cell.high, count), seed=-1)
             found = worker.tune(request.query, request.documents)
@@ -125,7 +129,8 @@ def say(what: str) -> None:
 def main() -> None:
     """Compare, and print Markdown; status 1 if a contender's scores are wrong."""
     given = _arguments()
-    model = given.model or random_model(given.tokenizer)
+    dtype = given.dtype or ("float32" if given.device == "cpu" else "bfloat16")
+    model = given.model or random_model(given.tokenizer, given.geometry, dtype, given.device)
     file = tokenizer_file(model)
     workload = Workload(load_tokenizer(file), file)
     low, high = (tokens - workload.overhead() for tokens in given.tokens)
@@ -133,10 +138,11 @@ def main() -> None:
     if min(cell.low for cell in cells) < 1:
         raise SystemExit(f"--tokens: a prompt alone takes {workload.overhead()}; give more")
     say("matrix products alone")
-    limit = roofline.measured(model)
+    limit = roofline.measured(model, given.device, dtype)
     given.output.mkdir(parents=True, exist_ok=True)
     with (given.output / "compare.log").open("w", encoding="utf-8") as log:
-        comparison = Comparison(model, cells, given.rounds, workload, log)
+        setup = Setup(model, given.device, dtype)
+        comparison = Comparison(setup, cells, given.rounds, workload, log)
         comparison.run(given.only, given.alive)
     if not comparison.samples:
         raise SystemExit(f"nothing to compare with; see {given.output / 'compare.log'}")
@@ -147,14 +153,15 @@ def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> boo
     """Print and save everything; whether a contender is wrong."""
     samples, rate = comparison.samples, limit["tokens_per_second"]
     tables = {
-        cell: report.lines(samples, ANCHOR, comparison.settings, cell) for cell in comparison.cells
+        cell: report.lines(samples, ANCHOR, comparison.settings, cell, comparison.setup.dtype)
+        for cell in comparison.cells
     }
     for number, (cell, rows) in enumerate(tables.items()):
         report.draw(rows, cell, rate, output / f"compare-{number}.svg")
     names = [name for name in CONTENDERS if any(one.name == name for one in samples)]
     growths = {name: found for name in names if (found := report.growth(samples, name))}
     lengths = [one.tokens / one.cell.count for one in samples]
-    shapes = roofline.read_shapes(comparison.model)
+    shapes = roofline.read_shapes(comparison.setup.folder)
     paper = shapes.on_paper(sum(lengths) / len(lengths))
     text = "\n\n".join(
         [
@@ -166,7 +173,9 @@ def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> boo
     (output / "compare.md").write_text(text + "\n", encoding="utf-8")
     saved = {
         "machine": describe(),
-        "model": str(comparison.model),
+        "model": str(comparison.setup.folder),
+        "device": comparison.setup.device,
+        "dtype": comparison.setup.dtype,
         "limit": limit,
         "on_paper": dict(paper),
         "growth": growths,
@@ -185,10 +194,10 @@ def _notes(
     growths: dict[str, dict[str, float]],
     paper: list[tuple[str, float]],
 ) -> Iterator[str]:
-    machine = describe()
     yield (
-        f"{comparison.rounds} rounds on {machine['cpu']}, {machine['cores']} cores, float32. "
-        f"The model's matrix products alone, measured in the same run on {roofline.ROWS} rows: "
+        f"{comparison.rounds} rounds on {_where(comparison.setup.device)}, "
+        f"{comparison.setup.dtype}. "
+        f"The model's matrix products alone, measured in the same run on {limit['rows']:.0f} rows: "
         f"{limit['gflops']:,.0f} GFLOP/s, which is {limit['tokens_per_second']:,.0f} tokens/s."
     )
     yield "On paper, at the assumed peak: " + "; ".join(
@@ -201,10 +210,20 @@ def _notes(
         yield f"{CONTENDERS[name].label} is left out: {why}"
 
 
+def _where(device: str) -> str:
+    if device == "cpu":
+        machine = describe()
+        return f"{machine['cpu']}, {machine['cores']} cores"
+    import torch
+
+    return f"one {getattr(torch, device).get_device_name()}"
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--only", type=_names, default=list(CONTENDERS), metavar="A,B", help=(
-        f"some of {', '.join(CONTENDERS)}; {ANCHOR} is always there"
+    parser.add_argument("--only", type=_names, default=DEFAULT, metavar="A,B", help=(
+        f"some of {', '.join(CONTENDERS)}; {ANCHOR} is always there; "
+        "not given: all but torch-compiled"
     ))  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--alive", type=int, default=3, help="contenders in memory at once")
@@ -217,8 +236,15 @@ def _arguments() -> argparse.Namespace:
         metavar="LOW-HIGH",
         help="tokens of a whole prompt (quick)",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda", "npu"), default="cpu")
     parser.add_argument(
-        "--model", type=Path, help="a folder; not given: random weights in the 0.6B geometry"
+        "--dtype",
+        choices=list(report.TOLERANCES),
+        help="not given: float32 on a CPU, else bfloat16",
+    )
+    parser.add_argument("--model", type=Path, help="a folder; not given: random weights")
+    parser.add_argument(
+        "--geometry", choices=list(GEOMETRIES), default="0.6B", help="of the random weights"
     )
     parser.add_argument(
         "--tokenizer", type=Path, help="tokenizer.json for those; not given: from dashscope"

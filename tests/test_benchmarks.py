@@ -15,7 +15,7 @@ from benchmarks.comparison import report
 from benchmarks.comparison.contenders import CONTENDERS
 from benchmarks.comparison.report import Sample
 from benchmarks.comparison.roofline import Shapes
-from benchmarks.comparison.workload import GEOMETRY, Cell, Workload
+from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload
 from qwen3_ascend_rerank.prompt import load_tokenizer
 from tests.support.models import write_original
 
@@ -88,7 +88,7 @@ class TestWorkload:
 
 class TestRoofline:
     def test_products_of_the_geometry_are_its_parameters(self) -> None:
-        shapes = Shapes.of(GEOMETRY)
+        shapes = Shapes.of(GEOMETRIES["0.6B"])
         assert shapes.flops / 1e9 == pytest.approx(0.881, abs=5e-4)
         rates = dict(shapes.on_paper(512)).values()
         assert [rate / 1000 for rate in rates] == pytest.approx([298, 400, 1050], rel=0.005)

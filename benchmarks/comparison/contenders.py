@@ -1,7 +1,7 @@
 """The ways to run Qwen3-Reranker that are compared: each loads a model folder and gives log-odds.
 
-All get the same prompts, in float32, and are timed from texts to scores. This file is the one that
-imports the rivals; each row of `CONTENDERS` runs in a process of its own (`worker.py`).
+All get the same prompts and precision, and are timed from texts to scores. This file is the one
+that imports the rivals; each row of `CONTENDERS` runs in a process of its own (`worker.py`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,21 @@ MAX_LENGTH = 8192
 CORES = os.cpu_count() or 1
 LOGITS_BYTES = 4 * 2**30
 """The official code keeps the logits of every position; its batch is cut where they exceed this."""
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 KV_SPACE = {"VLLM_CPU_KVCACHE_SPACE": "4"}
 """GiB, for every vLLM alike: its default is a share of the machine that leaves no room for others.
 """
 START_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all contenders are given."""
+
+    folder: Path
+    """The model's."""
+    device: str = "cpu"
+    dtype: str = "float32"
 
 
 class Contender(Protocol):
@@ -64,24 +74,52 @@ class _Plain:
         """Nothing."""
 
 
-class Official(_Plain):
-    """The code of the model card: one left-padded batch, logits of every position."""
+class _Batched(_Plain):
+    """A contender whose batch size is to be chosen."""
 
-    def __init__(self, folder: Path) -> None:
+    batch_size = 1
+
+    def tune(self, query: str, documents: Sequence[str]) -> str:
+        """Take the fastest batch size."""
+        seconds = {}
+        for self.batch_size in (size for size in BATCH_SIZES if size < 2 * len(documents)):
+            self.log_odds(query, documents[: self.batch_size])  # kernels are chosen by then
+            began = time.perf_counter()
+            self.log_odds(query, documents)
+            seconds[self.batch_size] = time.perf_counter() - began
+        self.batch_size = min(seconds, key=lambda size: seconds[size])
+        return f"batch size {self.batch_size}"
+
+
+class Official(_Batched):
+    """The code of the model card: left-padded, logits of every position.
+
+    On a CPU in one batch, as the card has it; elsewhere at its best batch size.
+    """
+
+    def __init__(self, setup: Setup) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(CORES)
-        self._tokenizer = _fast_tokenizer(folder)
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._device = setup.device
+        self._tokenizer = _fast_tokenizer(setup.folder)
+        model = AutoModelForCausalLM.from_pretrained(setup.folder, dtype=setup.dtype)
+        self._model = model.eval().to(setup.device)
         self._yes, self._no = (self._tokenizer.convert_tokens_to_ids(one) for one in ("yes", "no"))
+        if setup.device == "cpu":
+            self.batch_size = sys.maxsize
+
+    def tune(self, query: str, documents: Sequence[str]) -> str:
+        """Take the fastest batch size, where one is to be chosen."""
+        return "" if self._device == "cpu" else super().tune(query, documents)
 
     def log_odds(self, query: str, documents: Sequence[str]) -> list[float]:
         """In the way that the class names."""
         pairs = [format_pair(DEFAULT_INSTRUCTION, query, one) for one in documents]
         prompts = prompt_ids(self._tokenizer, pairs, MAX_LENGTH)
         row = max(map(len, prompts)) * self._model.config.vocab_size * 4
-        size = max(1, LOGITS_BYTES // row)
+        size = min(self.batch_size, max(1, LOGITS_BYTES // row))
         batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
         return [value for batch in batches for value in self._score(batch)]
 
@@ -90,30 +128,29 @@ class Official(_Plain):
 
         padded = self._tokenizer.pad({"input_ids": prompts}, padding=True, return_tensors="pt")
         with torch.no_grad():
-            last = self._model(**padded).logits[:, -1, :]
+            last = self._model(**padded.to(self._device)).logits[:, -1, :].float()
         both = torch.stack([last[:, self._no], last[:, self._yes]], dim=1)
         no, yes = torch.nn.functional.log_softmax(both, dim=1).T
         return (yes - no).tolist()  # type: ignore[no-any-return]
 
 
-class SentenceTransformers(_Plain):
+class SentenceTransformers(_Batched):
     """CrossEncoder at the batch size that is fastest here, with the exact prompt."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, setup: Setup) -> None:
         import torch
         from sentence_transformers import CrossEncoder
 
         torch.set_num_threads(CORES)
         self._folder = tempfile.TemporaryDirectory()
-        own = complete_folder(folder, Path(self._folder.name), chat_template())
+        own = complete_folder(setup.folder, Path(self._folder.name), chat_template())
         self._model = CrossEncoder(
             str(own),
-            device="cpu",
+            device=setup.device,
             max_length=MAX_LENGTH,
             local_files_only=True,
-            model_kwargs={"dtype": "float32"},
+            model_kwargs={"dtype": setup.dtype},
         )
-        self._batch_size = 1
 
     def log_odds(self, query: str, documents: Sequence[str]) -> list[float]:
         """In the way that the class names."""
@@ -122,21 +159,11 @@ class SentenceTransformers(_Plain):
         scores = self._model.predict(
             [(query, one) for one in documents],
             prompt=DEFAULT_INSTRUCTION,
-            batch_size=self._batch_size,
+            batch_size=self.batch_size,
             activation_fn=torch.nn.Identity(),
             show_progress_bar=False,
         )
         return [float(one) for one in scores]
-
-    def tune(self, query: str, documents: Sequence[str]) -> str:
-        """Take the fastest batch size."""
-        seconds = {}
-        for self._batch_size in (size for size in BATCH_SIZES if size < 2 * len(documents)):
-            began = time.perf_counter()
-            self.log_odds(query, documents)
-            seconds[self._batch_size] = time.perf_counter() - began
-        self._batch_size = min(seconds, key=lambda size: seconds[size])
-        return f"batch size {self._batch_size}"
 
     def close(self) -> None:
         """End what was started."""
@@ -146,14 +173,14 @@ class SentenceTransformers(_Plain):
 class PlainVLLM(_Plain):
     """`LLM.score` as in the tutorial of vLLM Ascend, which leaves the prompt to the caller."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, setup: Setup) -> None:
         from vllm import LLM
 
         self._folder = tempfile.TemporaryDirectory()
         self._llm = LLM(
-            model=str(complete_folder(folder, Path(self._folder.name))),
+            model=str(complete_folder(setup.folder, Path(self._folder.name))),
             runner="pooling",
-            dtype="float32",
+            dtype=setup.dtype,
             max_model_len=MAX_LENGTH,
             hf_overrides={
                 "architectures": ["Qwen3ForSequenceClassification"],
@@ -195,31 +222,41 @@ class Ours(_Plain):
         self._reranker.close()
 
 
-def torch_engine(folder: Path) -> Contender:
+def torch_engine(setup: Setup) -> Contender:
     """TorchEngine."""
-    return Ours(folder, engine="torch")
+    return _torch_engine(setup)
 
 
-def vllm_engine(folder: Path) -> Contender:
+def compiled_torch_engine(setup: Setup) -> Contender:
+    """TorchEngine with kernels by torch.compile."""
+    return _torch_engine(setup, compile=True)
+
+
+def _torch_engine(setup: Setup, **more: Any) -> Contender:
+    options = {"device": setup.device, "dtype": setup.dtype, **more}
+    return Ours(setup.folder, engine="torch", engine_options=options)
+
+
+def vllm_engine(setup: Setup) -> Contender:
     """VLLMEngine."""
-    return Ours(folder, engine="vllm")
+    return Ours(setup.folder, engine="vllm", engine_options={"dtype": setup.dtype})
 
 
 class Served(Ours):
     """ServedEngine, and the server that `qwen3-rerank serve` becomes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, setup: Setup) -> None:
         import vllm  # noqa: F401 - said now, if it is missing
 
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         program = Path(sys.executable).with_name("qwen3-rerank")
         self._server = subprocess.Popen(  # noqa: S603 - this package's own
-            [program, "serve", folder, "--port", str(port)]
+            [program, "serve", setup.folder, "--port", str(port), "--dtype", setup.dtype]
         )
         try:
             self._wait(f"http://127.0.0.1:{port}/health")
-            super().__init__(None, base_url=f"http://127.0.0.1:{port}", tokenizer=folder)
+            super().__init__(None, base_url=f"http://127.0.0.1:{port}", tokenizer=setup.folder)
         except BaseException:
             self._end()
             raise
@@ -248,7 +285,7 @@ class Row:
 
     label: str
     make: Any
-    """Called with the model's folder; gives a `Contender`."""
+    """Called with a `Setup`; gives a `Contender`."""
     own: bool = False
     """Whether it is part of this package."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -263,6 +300,7 @@ CONTENDERS = {
         "vLLM LLM.score, all cores", PlainVLLM, environment={**KV_SPACE, **BOTH_CORES}
     ),
     "torch-engine": Row("TorchEngine", torch_engine, own=True),
+    "torch-compiled": Row("TorchEngine, compile=True", compiled_torch_engine, own=True),
     "vllm-engine": Row("VLLMEngine", vllm_engine, own=True, environment=KV_SPACE),
     "served-engine": Row("ServedEngine", Served, own=True, environment=KV_SPACE),
 }

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import psutil
 from typing_extensions import Self
 
-from .contenders import CONTENDERS
+from .contenders import CONTENDERS, Setup
 
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.03
@@ -42,7 +42,7 @@ class Worker:
     """A contender in a process of its own, loaded and warm."""
 
     def __init__(
-        self, name: str, model: Path, warm_up: tuple[str, Sequence[str]], log: TextIO
+        self, name: str, setup: Setup, warm_up: tuple[str, Sequence[str]], log: TextIO
     ) -> None:
         """Start it, and wait until it has answered once.
 
@@ -53,7 +53,10 @@ class Worker:
         environment = {**os.environ, **CONTENDERS[name].environment}
         environment.pop("OMP_NUM_THREADS", None)  # each contender chooses its own threads
         self._process = subprocess.Popen(  # noqa: S603 - this package's own
-            [sys.executable, "-m", f"{__package__}.worker", name, str(model)],
+            [
+                *(sys.executable, "-m", f"{__package__}.worker"),
+                *(name, str(setup.folder), setup.device, setup.dtype),
+            ],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -76,7 +79,9 @@ class Worker:
         """Have it score, and watch its memory meanwhile."""
         with _Watch(self._family()) as watch:
             found = self._exchange(query, documents, tune=False)
-        return Answer(found["seconds"], found["log_odds"], max(0, watch.peak - self._idle))
+        seen = max(0, watch.peak - self._idle)
+        memory = seen if found["memory"] is None else found["memory"]
+        return Answer(found["seconds"], found["log_odds"], memory)
 
     def tune(self, query: str, documents: Sequence[str]) -> str:
         """Have it find its best settings for such work; what it found, "" for nothing."""

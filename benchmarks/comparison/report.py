@@ -12,8 +12,8 @@ from typing import Any
 from .contenders import CONTENDERS
 from .workload import Cell
 
-TOLERANCE = 1e-3
-"""Log-odds further than this from the reference's are wrong."""
+TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
+"""Log-odds further than this from the reference's are wrong; as in the selfcheck."""
 COLUMNS = (
     "prompt tokens/s, median (slowest-fastest)",
     "times {reference}",
@@ -64,11 +64,8 @@ class Line:
     """Largest difference of log-odds from the reference's."""
     setting: str
     """What tuning found."""
-
-    @property
-    def wrong(self) -> bool:
-        """Whether its scores cannot stand."""
-        return not self.error <= TOLERANCE
+    wrong: bool
+    """Whether its scores cannot stand."""
 
 
 def reference_of(names: Sequence[str]) -> str:
@@ -77,9 +74,13 @@ def reference_of(names: Sequence[str]) -> str:
 
 
 def lines(
-    samples: Sequence[Sample], anchor: str, settings: Mapping[tuple[str, Cell], str], cell: Cell
+    samples: Sequence[Sample],
+    anchor: str,
+    settings: Mapping[tuple[str, Cell], str],
+    cell: Cell,
+    dtype: str = "float32",
 ) -> list[Line]:
-    """The rows of one cell.
+    """The rows of one cell, in the order of `CONTENDERS`.
 
     Ratios are taken round by round within a group, and from group to group through the anchor,
     which is in all of them: the machine's speed may change meanwhile.
@@ -95,8 +96,10 @@ def lines(
         name: median(one.rate / anchors[one.group, one.round] for one in found)
         for name, found in by_name.items()
     }
-    return [
-        Line(
+    made = []
+    for name, found in by_name.items():
+        error = max(_difference(one.log_odds, right[one.round]) for one in found)
+        line = Line(
             name=name,
             label=CONTENDERS[name].label,
             rate=median(one.rate for one in found),
@@ -104,11 +107,12 @@ def lines(
             fastest=max(one.rate for one in found),
             ratio=to_anchor[name] / to_anchor[reference],
             memory=max(one.memory for one in found),
-            error=max(_difference(one.log_odds, right[one.round]) for one in found),
+            error=error,
             setting=settings.get((name, cell), ""),
+            wrong=not error <= TOLERANCES[dtype],
         )
-        for name, found in by_name.items()
-    ]
+        made.append(line)
+    return made
 
 
 def growth(samples: Sequence[Sample], name: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """How fast the model could be at most: as fast as its matrix products alone.
 
-python -m benchmarks.comparison.roofline FOLDER   prints what this processor reaches, as JSON
+python -m benchmarks.comparison.roofline FOLDER cpu float32   prints what is reached here, as JSON
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROWS = 2048
-"""Tokens of one product."""
+CPU_ROWS, ROWS = 2048, 16_384
+"""Tokens of one product on a CPU, and on an accelerator."""
 REPEATS = 5
 PEAKS = (
     ("Ascend 910B (280 TFLOPS, fp16, the lowest figure given)", 280.0),
@@ -72,11 +72,11 @@ def read_shapes(model: Path) -> Shapes:
     return Shapes.of(json.loads((model / "config.json").read_text(encoding="utf-8")))
 
 
-def measured(model: Path) -> dict[str, float]:
-    """Prompt tokens and GFLOP a second of float32 products, in a process of their own."""
+def measured(model: Path, device: str, dtype: str) -> dict[str, float]:
+    """Prompt tokens and GFLOP a second of products alone, in a process of their own."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     found = subprocess.run(  # noqa: S603 - this file
-        [sys.executable, "-m", f"{__package__}.roofline", str(model)],
+        [sys.executable, "-m", f"{__package__}.roofline", str(model), device, dtype],
         cwd=Path(__file__).parents[2],
         env=environment,
         stdout=subprocess.PIPE,
@@ -87,25 +87,34 @@ def measured(model: Path) -> dict[str, float]:
     return rates
 
 
-def _measure(shapes: Shapes) -> dict[str, float]:
+def _measure(shapes: Shapes, device: str, dtype: str) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
-    seconds = sum(_seconds(torch, *product) for product in shapes.products) * shapes.layers
-    rate = ROWS / seconds
-    return {"tokens_per_second": rate, "gflops": rate * shapes.flops / 1e9}
+    count = CPU_ROWS if device == "cpu" else ROWS
+    like = torch.empty(0, device=device, dtype=getattr(torch, dtype))
+    seconds = sum(_seconds(like, count, *product) for product in shapes.products) * shapes.layers
+    rate = count / seconds
+    return {"tokens_per_second": rate, "gflops": rate * shapes.flops / 1e9, "rows": count}
 
 
-def _seconds(torch: Any, inputs: int, outputs: int) -> float:
-    rows, weight = torch.randn(ROWS, inputs), torch.randn(outputs, inputs)
+def _seconds(like: Any, count: int, inputs: int, outputs: int) -> float:
+    import torch
+
+    finish = getattr(torch, like.device.type).synchronize  # of a CPU too, where it does nothing
+    rows, weight = like.new_empty(count, inputs), like.new_empty(outputs, inputs)
     taken = []
     with torch.inference_mode():
+        for matrix in (rows, weight):
+            matrix.normal_()
         for _ in range(REPEATS + 1):
+            finish()
             began = time.perf_counter()
             torch.nn.functional.linear(rows, weight)
+            finish()
             taken.append(time.perf_counter() - began)
     return median(taken[1:])
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(read_shapes(Path(sys.argv[1])))))
+    print(json.dumps(_measure(read_shapes(Path(sys.argv[1])), *sys.argv[2:])))

@@ -14,19 +14,31 @@ from qwen3_ascend_rerank.runtime.paths import cache_folder
 
 MAX_LENGTH = 8192
 QUERY_WORDS = 12
-GEOMETRY = {
+COMMON = {
     "vocab_size": 151669,
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
     "num_key_value_heads": 8,
     "head_dim": 128,
     "max_position_embeddings": 40960,
     "rms_norm_eps": 1e-6,
     "tie_word_embeddings": True,
 }
-"""Qwen/Qwen3-Reranker-0.6B, after its config.json; its rope_theta is 1,000,000."""
+GEOMETRIES = {
+    "0.6B": {
+        **COMMON,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+    },
+    "4B": {
+        **COMMON,
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+    },
+}
+"""Those of Qwen/Qwen3-Reranker-…, after each config.json; their rope_theta is 1,000,000."""
 _WORD = re.compile("\u0120[A-Za-z]+")
 """A token that is a word with the space before it, in the letters that stand for bytes."""
 
@@ -84,16 +96,21 @@ class Workload:
         return sum(batch.lengths())
 
 
-def random_model(tokenizer: Path | None) -> Path:
-    """A folder with random weights in the geometry of the 0.6B model; made once, 2.4 GB.
+def random_model(
+    tokenizer: Path | None, geometry: str = "0.6B", dtype: str = "float32", device: str = "cpu"
+) -> Path:
+    """A folder with random weights, made once; 2.4 GB for the 0.6B model in float32.
 
     Args:
         tokenizer: Qwen3's ``tokenizer.json``; None: rebuilt from the package `dashscope`.
+        geometry: one of `GEOMETRIES`.
+        dtype: of the weights.
+        device: where they are drawn.
     """
-    folder = cache_folder() / "benchmark-0.6B"
+    folder = cache_folder() / f"benchmark-{geometry}-{dtype}"
     if not (folder / "tokenizer.json").exists():
         folder.mkdir(exist_ok=True)
-        _write_weights(folder)
+        _write_weights(folder, geometry, dtype, device)
         write_tokenizer(folder / "tokenizer.json", tokenizer)  # last: the folder is complete now
     return folder
 
@@ -108,16 +125,16 @@ def write_tokenizer(file: Path, source: Path | None) -> None:
     qwen_tokenizer.write_tokenizer(file)
 
 
-def _write_weights(folder: Path) -> None:
+def _write_weights(folder: Path, geometry: str, dtype: str, device: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, Qwen3Config
 
     torch.manual_seed(7)
     rope = {"rope_theta": 1_000_000.0, "rope_type": "default"}
-    config = Qwen3Config(**GEOMETRY, rope_parameters=rope)
+    config = Qwen3Config(**GEOMETRIES[geometry], rope_parameters=rope)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    model.to_empty(device="cpu")
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.to_empty(device=device)
     model.tie_weights()
     with torch.no_grad():
         for weight in model.parameters():

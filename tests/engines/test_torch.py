@@ -23,7 +23,7 @@ from qwen3_ascend_rerank import (
     UnsupportedModelError,
 )
 from qwen3_ascend_rerank.engines.torch import TorchEngine, linear, loading
-from qwen3_ascend_rerank.engines.torch.layout import Shapes
+from qwen3_ascend_rerank.engines.torch.attention import Shapes
 from qwen3_ascend_rerank.engines.torch.passes import Share
 from qwen3_ascend_rerank.prompt import PromptBatch, build_batch, load_tokenizer
 from tests.support import official
@@ -187,7 +187,7 @@ def test_concurrent_calls_go_through_the_model_together_and_score_as_alone(tied:
 
 
 @pytest.mark.parametrize(
-    "shapes", [Shapes(), Shapes(step=64), Shapes(step=64, masked=True)], ids=str
+    "shapes", [Shapes(), Shapes(step=64), Shapes(step=64, attention="masked")], ids=str
 )
 def test_what_a_device_asks_of_shapes_changes_no_score(
     shapes: Shapes, tied: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,7 +256,7 @@ def test_memory_that_runs_out_halves_the_passes(
 
     expected, found, asked = asyncio.run(run())
     assert found == pytest.approx(expected, abs=1e-4)
-    assert asked[0] > 6
+    assert max(asked) > 6
     assert asked[-1] <= 6
     assert "ran out of memory with a pass of" in caplog.text
 

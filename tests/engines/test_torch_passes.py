@@ -1,13 +1,17 @@
 """Which documents go through the model together, and how they lie there."""
 
 import asyncio
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_ascend_rerank.engines.torch.layout import Shapes, lay_out
+from qwen3_ascend_rerank.engines.torch.attention import Groups, Ragged, Shapes
+from qwen3_ascend_rerank.engines.torch.layout import lay_out
 from qwen3_ascend_rerank.engines.torch.passes import WORTH, Call, Share, take_pass
 from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
 from qwen3_ascend_rerank.prompt import PromptBatch
@@ -15,7 +19,13 @@ from qwen3_ascend_rerank.prompt import PromptBatch
 SUFFIX = [7, 8, 9]
 LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=12)
 CPU = torch.device("cpu")
-SHAPES = [Shapes(), Shapes(step=16), Shapes(masked=True), Shapes(step=16, masked=True)]
+SHAPES = [
+    Shapes(),
+    Shapes(step=16),
+    Shapes(attention="masked"),
+    Shapes(step=16, attention="masked"),
+    Shapes(attention="ragged"),
+]
 
 
 def batch(prefix: int, lengths: list[int]) -> PromptBatch:
@@ -153,44 +163,56 @@ def test_each_token_attends_to_its_own_prompt_up_to_itself(
         ]
         computed = sum(share.tokens for share in shares)
         answered = []
-        for group in layout.groups:
-            outputs = group.outputs.view(group.asking.shape)
-            for places, asking, answers, mask in rows(group, outputs):
-                for query, (place, output) in enumerate(zip(asking, answers, strict=True)):
-                    if output == len(tokens):
-                        continue  # nobody looks at it
-                    assert place == output
-                    answered.append(output)
-                    seen = [everything[places[key]] for key in mask[query].nonzero()[:, 0]]
-                    assert any(seen == prompt[: len(seen)] for prompt in prompts)
-                    assert layout.positions[output] == len(seen) - 1
+        for output, asking, places in looks(layout.attention):
+            if output == len(tokens):
+                continue  # nobody looks at it
+            assert asking == output
+            answered.append(output)
+            seen = [everything[place] for place in places]
+            assert places[-1] == output
+            assert any(seen == prompt[: len(seen)] for prompt in prompts)
+            assert layout.positions[output] == len(seen) - 1
         # Every token of the pass gets its output once.
         assert sorted(answered) == list(range(computed))
 
     in_a_loop(work)
 
 
-def rows(group, outputs):
-    """Each prompt of a group, with what its queries see."""
-    length = group.places.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    for number, (places, asking, answers) in enumerate(
-        zip(group.places.tolist(), group.asking.tolist(), outputs.tolist(), strict=True)
-    ):
-        seen = causal if group.mask is None else group.mask[number, 0] == 0
-        yield places, asking, answers, seen
+def looks(attention: Groups | Ragged) -> Iterator[tuple[int, int, list[int]]]:
+    """For each query: the token that its output is for, the one that asks, and where it looks."""
+    if isinstance(attention, Ragged):
+        places = attention.places.tolist()
+        starts, key_starts = attention.starts.tolist(), attention.key_starts.tolist()
+        for own, keys in zip(pairwise(starts), pairwise(key_starts), strict=True):
+            assert own[1] - own[0] <= attention.longest
+            assert keys[1] - keys[0] <= attention.longest_keys
+            for after, query in enumerate(reversed(range(*own))):
+                yield query, query, places[keys[0] : keys[1] - after]  # the last one sees all
+        return
+    for group in attention.groups:
+        length = group.places.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        outputs = group.outputs.view(group.asking.shape).tolist()
+        asking, places = group.asking.tolist(), group.places.tolist()
+        for number, row in enumerate(outputs):
+            seen = causal if group.mask is None else group.mask[number, 0] == 0
+            for query, output in enumerate(row):
+                keys = seen[query].nonzero()[:, 0].tolist()
+                yield output, asking[number][query], [places[number][key] for key in keys]
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_shapes_repeat_where_they_must(masked: bool) -> None:
+@pytest.mark.parametrize("attention", ["causal", "masked"])
+def test_shapes_repeat_where_they_must(attention: Any) -> None:
     def work():
         tokens, groups = set(), set()
         for count in range(40, 70):
             call = Call(batch(50, [10 + number % 7 for number in range(count)]))
             share = Share(call, call.take(10**6, None), Known())
-            layout = lay_out([share], CPU, torch.float32, Shapes(step=64, masked=masked))
+            layout = lay_out([share], CPU, torch.float32, Shapes(step=64, attention=attention))
             tokens.add((layout.tokens.shape, layout.last.shape))
-            groups.update((group.places.shape, group.asking.shape) for group in layout.groups)
+            groups.update(
+                (group.places.shape, group.asking.shape) for group in layout.attention.groups
+            )
         assert len(tokens) <= 6, tokens
         assert len(groups) <= 12, groups
 

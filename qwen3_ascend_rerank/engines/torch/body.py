@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UnsupportedModelError
-from .layout import Group, Layout, Shapes, lay_out
+from .attention import Shapes
+from .layout import Layout, lay_out
 from .passes import Share
 from .prefixes import PrefixMemory
 
@@ -95,7 +96,7 @@ class Body:
                 [None if pairs is None else pairs[number] for pairs in prefixes],
                 layout,
             )
-            attended = _attention(queries, keys, values, layout.groups)
+            attended = layout.attention(queries, keys, values)
             if number == len(model.layers) - 1:  # from here on nothing else is looked at
                 hidden, attended = hidden[layout.last], attended[layout.last]
             hidden = self._after(layer, hidden, attended)
@@ -182,28 +183,3 @@ def _keep(
                 room[:length] = all_tokens[known : known + length]
                 room[length:] = all_tokens[part.start : part.stop]
         known += length
-
-
-def _attention(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, groups: Sequence[Group]
-) -> torch.Tensor:
-    """Each token attends to those before it in its prompt; (tokens, heads, head_dim)."""
-    attended = queries.new_zeros(len(queries) + 1, *queries.shape[1:])  # the last one is nobody's
-    for group in groups:
-        found = _attend(queries[group.asking], keys[group.places], values[group.places], group.mask)
-        attended[group.outputs] = found.flatten(0, 1)
-    return attended[:-1]
-
-
-def _attend(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Attention in each prompt; shapes (prompts, tokens, heads, head_dim)."""
-    from torch.nn.functional import scaled_dot_product_attention
-
-    queries, keys, values = (one.transpose(1, 2) for one in (queries, keys, values))
-    if (times := queries.shape[1] // keys.shape[1]) > 1:
-        keys, values = (one.repeat_interleave(times, dim=1) for one in (keys, values))
-    return scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, is_causal=mask is None
-    ).transpose(1, 2)

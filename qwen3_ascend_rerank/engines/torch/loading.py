@@ -15,15 +15,17 @@ from ...errors import CorruptModelError, InvalidInputError, MissingDependencyErr
 from ...prompt import QwenTokenizer, load_tokenizer
 from ..base import EngineInfo
 from . import memory
+from .attention import Shapes, ragged_works
 from .body import Body
-from .layout import Shapes
 from .linear import pack
 
 logger = logging.getLogger(__name__)
 
-SHAPES = {"cpu": Shapes(masked=True), "npu": Shapes(step=64)}
+SHAPES = {"cpu": Shapes(attention="masked"), "npu": Shapes(step=64)}
 """What devices ask of shapes; others nothing. An NPU compiles for each. A CPU's flash attention
 takes a mask, and a third less time where a prefix asks nothing; those of accelerators take none."""
+RAGGED = Shapes(attention="ragged")
+"""What suits a device that can do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ def load(
     bare = whole.model.to(place).eval()
     del whole
     shapes = SHAPES.get(place.type, Shapes())
+    if ragged_works(place, precision, bare.config):
+        shapes = RAGGED
     body = Body(bare, head, checkpoint.name, shapes, compiled=compiled)
     if place.type == "cpu" and not compiled and pack(bare):
         logger.info("linear layers of %s are multiplied by oneDNN, which is faster here", model)

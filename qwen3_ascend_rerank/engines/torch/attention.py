@@ -1,0 +1,338 @@
+"""Attention over the prompts of one pass, each of which sees its own tokens only.
+
+The keys and values of a prompt are gathered from its prefix, which all documents of a query share,
+and from its own tokens. `Groups` puts prompts of like length into rows, for kernels that take a
+batch; `Ragged` puts one behind the other, for the kernel that takes them so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+LIKENESS = 0.8
+"""Shortest prompt that attends beside a longer one, as a part of the length that both get."""
+GATHERED = 4
+"""Tokens that attention gathers at once, as a multiple of those in the pass."""
+TOLERANCE = 0.02
+"""How far a kernel for half precision may lie from float32; values are of about 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What a device asks of shapes."""
+
+    step: int = 1
+    """Lengths are rounded up to multiples of this; if it is not 1, also to one of few in each
+    octave, and numbers of prompts to powers of two, so that shapes repeat on a device that compiles
+    for each."""
+    attention: Literal["causal", "masked", "ragged"] = "causal"
+    """How prompts attend. *causal*: by kernels without a mask, for which everything asks, from the
+    first token on. *masked*: by kernels that take a mask, where what is before a prompt's own
+    tokens asks nothing. *ragged*: the same without rows, and so without a `step`."""
+
+    def length(self, count: int) -> int:
+        """`count`, rounded up."""
+        if self.step == 1 or not count:
+            return count
+        step = max(self.step, 1 << max(0, count.bit_length() - 3))
+        return -(-count // step) * step
+
+    def prompts(self, count: int) -> int:
+        """`count`, rounded up."""
+        return count if self.step == 1 else 1 << (count - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Where the tokens of a prompt are; places count the tokens of the pass, then known ones."""
+
+    before: Sequence[range]
+    """Those that are known, or computed, for others too."""
+    own: range
+
+    def __len__(self) -> int:
+        return self.shared + len(self.own)
+
+    @property
+    def shared(self) -> int:
+        """How many tokens come before its own."""
+        return sum(map(len, self.before))
+
+
+def as_tensor(parts: Iterable[Sequence[int]]) -> torch.Tensor:
+    """All numbers of `parts`, shape (numbers,); much faster for ranges than by torch itself."""
+    import numpy as np
+    import torch
+
+    arrays = [
+        np.arange(part.start, part.stop) if isinstance(part, range) else np.array(part, np.int64)
+        for part in parts
+    ]
+    return torch.from_numpy(np.concatenate(arrays))
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """All prompts, one behind the other."""
+
+    places: torch.Tensor
+    """Where the keys and values of each prompt are, shape (keys,)."""
+    starts: torch.Tensor
+    """Where its queries start among those of the pass, and the end, shape (prompts + 1,), int32."""
+    key_starts: torch.Tensor
+    """Where its keys start in `places`, and the end, shape (prompts + 1,), int32."""
+    longest: int
+    """Most queries of a prompt."""
+    longest_keys: int
+
+    @classmethod
+    def of(cls, prompts: Sequence[Prompt], device: torch.device) -> Ragged:
+        """`prompts` in the order in which their own tokens are."""
+        import torch
+
+        def starts(lengths: Sequence[int]) -> torch.Tensor:
+            made = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            return made.to(device, non_blocking=True)
+
+        own, whole = [len(prompt.own) for prompt in prompts], [len(prompt) for prompt in prompts]
+        places = as_tensor(part for prompt in prompts for part in (*prompt.before, prompt.own))
+        return cls(
+            places.to(device, non_blocking=True),
+            starts(own),
+            starts(whole),
+            max(own),
+            max(whole),
+        )
+
+    def __call__(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """Each token attends to those before it in its prompt; (tokens, heads, head_dim)."""
+        return _attend_ragged(queries, keys[self.places], values[self.places], self)
+
+
+def _attend_ragged(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, ragged: Ragged
+) -> torch.Tensor:
+    """By the operator that ``torch.nn.attention.varlen`` calls, from torch 2.10 on.
+
+    It is older than that module, takes fewer heads of keys than of queries in every release, and
+    lets the last query of a prompt see its last key.
+    """
+    import torch
+
+    attended: torch.Tensor = torch.ops.aten._flash_attention_forward(
+        queries,
+        keys,
+        values,
+        ragged.starts,
+        ragged.key_starts,
+        ragged.longest,
+        ragged.longest_keys,
+        0.0,  # dropout
+        True,  # causal
+        False,  # no mask to look at
+    )[0]
+    return attended
+
+
+def ragged_works(device: torch.device, dtype: torch.dtype, config: Any) -> bool:
+    """Whether this torch attends to ragged prompts on `device`, and rightly.
+
+    Two prompts of which one has a part before its own tokens are compared with the plain formula.
+    """
+    import torch
+
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    prompts = [Prompt([], range(20)), Prompt([range(20)], range(20, 53))]
+    noise = torch.Generator().manual_seed(0)
+
+    def draw(heads: int) -> torch.Tensor:
+        drawn = torch.randn(53, heads, config.head_dim, generator=noise)
+        return drawn.to(device, dtype)
+
+    queries = draw(config.num_attention_heads)
+    keys, values = draw(config.num_key_value_heads), draw(config.num_key_value_heads)
+    ragged = Ragged.of(prompts, device)
+    try:
+        found = ragged(queries, keys, values)
+    except RuntimeError as error:
+        logger.info("no attention of ragged prompts here: %s", str(error).splitlines()[0])
+        return False
+    exact = Groups.of(prompts, 53, Shapes(attention="masked"), device, torch.float32)
+    difference = (found.float() - exact(queries.float(), keys.float(), values.float())).abs().max()
+    if not difference <= TOLERANCE:
+        logger.warning("attention of ragged prompts is wrong here, by %.2g; not used", difference)
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Prompts of like length that attend together, each in a row.
+
+    Places count the tokens of the pass, and after them those of known prefixes.
+    """
+
+    places: torch.Tensor
+    """Where the keys and values of each prompt are, shape (prompts, length)."""
+    asking: torch.Tensor
+    """Where its queries are, shape (prompts, queries)."""
+    outputs: torch.Tensor
+    """Which token of the pass each query answers for, or none, shape (prompts * queries,)."""
+    mask: torch.Tensor | None
+    """What is added to the attention of queries to keys, shape (prompts, 1, queries, length);
+    None: queries and keys are the same tokens, and attention is causal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """All prompts, in groups."""
+
+    groups: list[Group]
+
+    @classmethod
+    def of(
+        cls,
+        prompts: Sequence[Prompt],
+        computed: int,
+        shapes: Shapes,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> Groups:
+        """`prompts` of a pass of `computed` tokens."""
+        import torch
+
+        def tensor(values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
+            return torch.tensor(values).to(device, non_blocking=True)
+
+        return cls(
+            [
+                Group(
+                    tensor(rows.places),
+                    tensor(rows.asking),
+                    tensor(rows.outputs),
+                    _mask(rows, device, dtype) if shapes.attention == "masked" else None,
+                )
+                for group in _alike(prompts, GATHERED * computed)
+                for rows in [_Rows.of(group, shapes, computed)]
+            ]
+        )
+
+    def __call__(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """Each token attends to those before it in its prompt; (tokens, heads, head_dim)."""
+        attended = queries.new_zeros(len(queries) + 1, *queries.shape[1:])  # the last is nobody's
+        for group in self.groups:
+            found = _attend(
+                queries[group.asking], keys[group.places], values[group.places], group.mask
+            )
+            attended[group.outputs] = found.flatten(0, 1)
+        return attended[:-1]
+
+
+def _alike(prompts: Sequence[Prompt], most: int) -> Iterator[list[Prompt]]:
+    """Prompts, longest first, in groups that pad little and gather at most `most` tokens."""
+    group: list[Prompt] = []
+    before = own = 0
+    for prompt in sorted(prompts, key=len, reverse=True):
+        before, own = max(before, prompt.shared), max(own, len(prompt.own))
+        length = before + own
+        if group and (len(prompt) < LIKENESS * length or (len(group) + 1) * length > most):
+            yield group
+            group, before, own = [], prompt.shared, len(prompt.own)
+        group.append(prompt)
+    if group:
+        yield group
+
+
+@dataclass(slots=True)
+class _Rows:
+    """A `Group` in numbers: in each row what is before, padded in front, then a prompt's own."""
+
+    before: int
+    """Length of what is before, padding included."""
+    places: list[list[int]]
+    asking: list[list[int]]
+    outputs: list[int]
+    padding: list[int]
+    """How much of `before` is padding, prompt by prompt."""
+
+    @classmethod
+    def of(cls, group: Sequence[Prompt], shapes: Shapes, nobody: int) -> _Rows:
+        """`nobody` is the output of who asks for nothing."""
+        if shapes.attention != "masked":
+            return cls._whole(group, shapes, nobody)
+        before = shapes.length(max(prompt.shared for prompt in group))
+        own = shapes.length(max(len(prompt.own) for prompt in group))
+        made = cls(before, [], [], [], [])
+        for prompt in group:
+            gap, rest = before - prompt.shared, own - len(prompt.own)
+            asking = [*prompt.own, *[prompt.own[-1]] * rest]
+            made.places.append([*[prompt.own[0]] * gap, *chain(*prompt.before), *asking])
+            made.asking.append(asking)
+            made.outputs += [*prompt.own, *[nobody] * rest]
+            made.padding.append(gap)
+        return made._filled(shapes, nobody)
+
+    @classmethod
+    def _whole(cls, group: Sequence[Prompt], shapes: Shapes, nobody: int) -> _Rows:
+        """Everything asks: padding comes last, where causal attention never looks."""
+        length = shapes.length(max(map(len, group)))
+        made = cls(0, [], [], [], [])
+        for prompt in group:
+            rest = length - len(prompt)
+            places = [*chain(*prompt.before, prompt.own), *[prompt.own[-1]] * rest]
+            made.places.append(places)
+            # What a known prefix would ask is not known, and nobody looks at its answer.
+            made.asking.append([place if place < nobody else 0 for place in places])
+            made.outputs += [*[nobody] * prompt.shared, *prompt.own, *[nobody] * rest]
+            made.padding.append(0)
+        return made._filled(shapes, nobody)
+
+    def _filled(self, shapes: Shapes, nobody: int) -> _Rows:
+        """With prompts for nobody, where their number is rounded."""
+        more = shapes.prompts(len(self.places)) - len(self.places)
+        self.outputs += [nobody] * more * len(self.asking[0])
+        for rows in (self.places, self.asking):
+            rows += rows[-1:] * more
+        self.padding += self.padding[-1:] * more
+        return self
+
+
+def _mask(rows: _Rows, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Each query sees what is before, but for padding, and its own prompt up to itself."""
+    import torch
+
+    queries, length = len(rows.asking[0]), len(rows.places[0])
+    key = torch.arange(length)
+    padding = torch.tensor(rows.padding)[:, None, None]
+    reach = rows.before + torch.arange(queries)[:, None]
+    seen = (key >= padding) & (key <= reach)
+    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
+    return mask[:, None].to(device, non_blocking=True)
+
+
+def _attend(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Attention in each prompt; shapes (prompts, tokens, heads, head_dim)."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    queries, keys, values = (one.transpose(1, 2) for one in (queries, keys, values))
+    if (times := queries.shape[1] // keys.shape[1]) > 1:
+        keys, values = (one.repeat_interleave(times, dim=1) for one in (keys, values))
+    return scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, is_causal=mask is None
+    ).transpose(1, 2)
