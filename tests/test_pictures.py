@@ -147,6 +147,7 @@ def test_distributions_count_what_reaches_the_threshold(threshold: float) -> Non
     assert f"others: {reached[1]} of 3 at or above the threshold {threshold:g}" in shown
 
 
+@pytest.mark.filterwarnings("ignore:no font with Chinese")  # boxes must stay inside too
 @pytest.mark.parametrize("plot", PLOTS[:2], ids=["ranks", "scores"])
 @pytest.mark.parametrize(
     "text",

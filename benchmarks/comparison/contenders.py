@@ -29,7 +29,8 @@ from tests.support.official import PREFIX, SUFFIX, format_pair, prompt_ids
 MAX_LENGTH = 8192
 CORES = os.cpu_count() or 1
 LOGITS_BYTES = 4 * 2**30
-"""The official code keeps the logits of every position; its batch is cut where they exceed this."""
+"""The official code keeps the logits of every position; its batch is cut where they exceed this on
+a CPU, and elsewhere a third of the memory that is free."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 KV_SPACE = {"VLLM_CPU_KVCACHE_SPACE": "4"}
 """GiB, for every vLLM alike: its default is a share of the machine that leaves no room for others.
@@ -118,10 +119,19 @@ class Official(_Batched):
         """In the way that the class names."""
         pairs = [format_pair(DEFAULT_INSTRUCTION, query, one) for one in documents]
         prompts = prompt_ids(self._tokenizer, pairs, MAX_LENGTH)
-        row = max(map(len, prompts)) * self._model.config.vocab_size * 4
-        size = min(self.batch_size, max(1, LOGITS_BYTES // row))
+        row = max(map(len, prompts)) * self._model.config.vocab_size * self._model.dtype.itemsize
+        size = min(self.batch_size, max(1, self._room() // row))
         batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
         return [value for batch in batches for value in self._score(batch)]
+
+    def _room(self) -> int:
+        """Bytes for the logits of a batch."""
+        import torch
+
+        if self._device == "cpu":
+            return LOGITS_BYTES
+        free, _ = getattr(torch, self._device).mem_get_info()
+        return int(free) // 3
 
     def _score(self, prompts: list[list[int]]) -> list[float]:
         import torch

@@ -6,7 +6,7 @@ token longer than a byte is the merge of the two pieces that BPE with only the l
 
 import base64
 import json
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 
 PATTERN = (
@@ -34,7 +34,9 @@ def byte_letters() -> dict[int, str]:
 
 
 def read_ranks() -> dict[bytes, int]:
-    lines = files("dashscope").joinpath("resources/qwen.tiktoken").read_bytes().splitlines()
+    # Read, not imported: the package brings a client for all of Alibaba's models with it.
+    file = distribution("dashscope").locate_file("dashscope/resources/qwen.tiktoken")
+    lines = Path(str(file)).read_bytes().splitlines()
     return {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
 
 
