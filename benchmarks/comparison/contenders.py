@@ -262,7 +262,7 @@ class Served(Ours):
             port = taken.getsockname()[1]
         program = Path(sys.executable).with_name("qwen3-rerank")
         self._server = subprocess.Popen(  # noqa: S603 - this package's own
-            [program, "serve", setup.folder, "--port", str(port), "--dtype", setup.dtype]
+            [program, "serve", setup.folder, "--port", str(port), "--", "--dtype", setup.dtype]
         )
         try:
             self._wait(f"http://127.0.0.1:{port}/health")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from ..errors import RerankError
@@ -44,6 +44,21 @@ class Program(TyperGroup):
             print_error("; ".join(_described(error)))
             raise typer.Exit(1) from None
         return result
+
+
+class ServeCommand(TyperCommand):
+    """Says to whoever gives vLLM's own options where they go."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption":  # click's, wherever typer has click from
+                option = getattr(error, "option_name", "--option")
+                hint = f"if it is vLLM's, put it after --, as in: serve MODEL -- {option}"
+                error.message = f"No such option: {option}; {hint}"  # type: ignore[attr-defined]
+            raise
 
 
 def _forget_output() -> None:
@@ -92,6 +107,6 @@ app = typer.Typer(
 app.command()(rank)
 app.command()(demo)
 app.command()(selfcheck)
-app.command()(serve)
+app.command(cls=ServeCommand)(serve)
 app.command()(doctor)
 app.command()(bench)

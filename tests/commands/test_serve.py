@@ -286,6 +286,10 @@ class TestRefused:
     def test_as_usage(self, arguments: list[str]) -> None:
         assert CliRunner().invoke(app, ["serve", "lexical", *arguments]).exit_code == 2
 
+    def test_an_option_of_vllm_is_told_its_place(self) -> None:
+        done = CliRunner().invoke(app, ["serve", "lexical", "--dtype", "x"])
+        assert "serve MODEL -- --dtype" in " ".join(done.stderr.replace("│", "").split())
+
 
 class TestAStart:
     def test_becomes_the_server_with_the_key_in_its_environment_alone(
