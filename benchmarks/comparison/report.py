@@ -181,7 +181,7 @@ def draw(rows: Sequence[Line], cell: Cell, limit: float, file: Path) -> None:
     axes.axvline(limit, color=LIMIT, linestyle="--", linewidth=1, label="matrix products alone")
     axes.set_xlim(0, 1.12 * max(limit, *(one.fastest for one in kept)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set(xlabel=f"prompt tokens a second, {cell} (×: times {rows[0].label})")
+    axes.set(xlabel=f"prompt tokens a second, {cell}\n(×: times {rows[0].label})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, bbox_to_anchor=(1, 1))
     figure.savefig(file)

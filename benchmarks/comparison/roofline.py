@@ -10,10 +10,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from qwen3_ascend_rerank.engines.torch.linear import pack
 
 CPU_ROWS, ROWS = 2048, 16_384
 """Tokens of one product on a CPU, and on an accelerator."""
@@ -92,27 +95,38 @@ def _measure(shapes: Shapes, device: str, dtype: str) -> dict[str, float]:
 
     torch.set_num_threads(os.cpu_count() or 1)
     count = CPU_ROWS if device == "cpu" else ROWS
-    like = torch.empty(0, device=device, dtype=getattr(torch, dtype))
-    seconds = sum(_seconds(like, count, *product) for product in shapes.products) * shapes.layers
-    rate = count / seconds
+    with torch.device(device), torch.inference_mode():
+        seconds = sum(
+            _seconds(inputs, outputs, count, getattr(torch, dtype))
+            for inputs, outputs in shapes.products
+        )
+    rate = count / (seconds * shapes.layers)
     return {"tokens_per_second": rate, "gflops": rate * shapes.flops / 1e9, "rows": count}
 
 
-def _seconds(like: Any, count: int, inputs: int, outputs: int) -> float:
+def _seconds(inputs: int, outputs: int, count: int, dtype: Any) -> float:
+    """Of one product, by the faster of what torch has for it."""
     import torch
 
-    finish = getattr(torch, like.device.type).synchronize  # of a CPU too, where it does nothing
-    rows, weight = like.new_empty(count, inputs), like.new_empty(outputs, inputs)
+    rows = torch.randn(count, inputs).to(dtype)
+    layer = torch.nn.Sequential(torch.nn.Linear(inputs, outputs, bias=False, dtype=dtype))
+    taken = [_time(layer, rows)]
+    if rows.device.type == "cpu" and pack(layer):
+        taken.append(_time(layer, rows))
+    return min(taken)
+
+
+def _time(product: Callable[[Any], Any], rows: Any) -> float:
+    import torch
+
+    finish = getattr(torch, rows.device.type).synchronize  # of a CPU too, where it does nothing
     taken = []
-    with torch.inference_mode():
-        for matrix in (rows, weight):
-            matrix.normal_()
-        for _ in range(REPEATS + 1):
-            finish()
-            began = time.perf_counter()
-            torch.nn.functional.linear(rows, weight)
-            finish()
-            taken.append(time.perf_counter() - began)
+    for _ in range(REPEATS + 1):
+        finish()
+        began = time.perf_counter()
+        product(rows)
+        finish()
+        taken.append(time.perf_counter() - began)
     return median(taken[1:])
 
 

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_ascend_rerank.engines.torch.attention import Groups, Ragged, Shapes
+from qwen3_ascend_rerank.engines.torch.attention import Groups, Shapes
 from qwen3_ascend_rerank.engines.torch.layout import lay_out
 from qwen3_ascend_rerank.engines.torch.passes import WORTH, Call, Share, take_pass
 from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
+from qwen3_ascend_rerank.engines.torch.ragged import Ragged
 from qwen3_ascend_rerank.prompt import PromptBatch
 
 SUFFIX = [7, 8, 9]

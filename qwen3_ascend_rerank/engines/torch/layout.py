@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .attention import Groups, Prompt, Ragged, Shapes, as_tensor
+from .attention import Groups, Prompt, Shapes, as_tensor
 from .passes import Share
+from .ragged import Ragged
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,10 @@ from ...errors import CorruptModelError, InvalidInputError, MissingDependencyErr
 from ...prompt import QwenTokenizer, load_tokenizer
 from ..base import EngineInfo
 from . import memory
-from .attention import Shapes, ragged_works
+from .attention import Shapes
 from .body import Body
 from .linear import pack
+from .ragged import ragged_works
 
 logger = logging.getLogger(__name__)
 
