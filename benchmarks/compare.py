@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,13 +31,17 @@ from qwen3_ascend_rerank.commands.bench.machine import describe
 from qwen3_ascend_rerank.prompt import load_tokenizer
 
 ANCHOR = "torch-engine"
-"""In every group, and so asked the same several times: it remembers nothing between calls."""
+"""In every group, and so asked the same several times."""
+FORGETTING = 20
+"""Other queries, after which it does not know the prefixes of the group before any more."""
 PROFILE = [Cell(length, length, count) for length in (50, 200, 1000) for count in (10, 100)]
 """The full profile; `--tokens` and `--count` make the quick one."""
 TUNING_TOKENS = 3000
 """About so many tokens are scored to find a contender's best settings on a CPU."""
 DEFAULT = [name for name in CONTENDERS if name != "torch-compiled"]
 """The other needs a compiler, and a minute to start."""
+CPU_ALONE = "vllm-all-cores"
+"""Elsewhere it is the same as the one before it."""
 PAUSE_SECONDS = 0.5
 """After an answer: its threads may spin for a moment before they sleep."""
 
@@ -64,7 +68,13 @@ class Comparison:
             for number, group in enumerate(groups(names, alive)):
                 with ExitStack() as inner:
                     loaded = [self._load(name, inner) for name in group]
-                    self._measure(number, [anchor, *filter(None, loaded)])
+                    workers = [anchor, *filter(None, loaded)]
+                    try:
+                        self._measure(number, workers)
+                    except LeftOutError as why:
+                        say(f"{CONTENDERS[ANCHOR].label} ended; what there is: {why}")
+                        self.left_out[ANCHOR] = str(why)
+                        return
 
     def _load(self, name: str, stack: ExitStack) -> Worker | None:
         say(f"{CONTENDERS[name].label} loads")
@@ -79,13 +89,35 @@ class Comparison:
         return worker
 
     def _measure(self, group: int, workers: list[Worker]) -> None:
+        """Ask `workers`, the anchor first among them, without which there is nothing to compare."""
+        anchor = workers[0]
+        say("matrix products alone")
+        limit = roofline.measured(self.setup)
+        for number in range(FORGETTING):
+            request = self.workload.request(Cell(1, 1, 1), seed=-2 - number)
+            anchor.ask(request.query, request.documents)
         for cell in self.cells:
-            for worker in workers:
-                self._tune(worker, cell)
+            for worker in [*workers]:
+                self._or_leave_out(workers, worker, lambda one, cell=cell: self._tune(one, cell))
             for number in range(self.rounds):
                 turn = number % len(workers)
                 for worker in [*workers[turn:], *workers[:turn]]:
-                    self._ask(worker, group, cell, number)
+                    place = (group, cell, number, limit)
+                    self._or_leave_out(
+                        workers, worker, lambda one, place=place: self._ask(one, *place)
+                    )
+
+    def _or_leave_out(
+        self, workers: list[Worker], worker: Worker, asking: Callable[[Worker], None]
+    ) -> None:
+        try:
+            asking(worker)
+        except LeftOutError as why:
+            if worker is workers[0]:
+                raise
+            say(f"{CONTENDERS[worker.name].label} is left out from here on: {why}")
+            self.left_out[worker.name] = str(why)
+            workers.remove(worker)
 
     def _tune(self, worker: Worker, cell: Cell) -> None:
         most = TUNING_TOKENS // cell.high if self.setup.device == "cpu" else cell.count
@@ -95,7 +127,9 @@ class Comparison:
             found = worker.tune(request.query, request.documents)
             self.settings[worker.name, cell] = found
 
-    def _ask(self, worker: Worker, group: int, cell: Cell, number: int) -> None:
+    def _ask(
+        self, worker: Worker, group: int, cell: Cell, number: int, limit: roofline.Limit
+    ) -> None:
         request = self.workload.request(cell, seed=1 + number)
         answer = worker.ask(request.query, request.documents)
         sample = Sample(
@@ -107,6 +141,7 @@ class Comparison:
             answer.seconds,
             answer.memory,
             answer.log_odds,
+            limit,
         )
         self.samples.append(sample)
         say(f"{cell}, round {number + 1}: {worker.name} {sample.rate:,.0f} tokens/s")
@@ -137,27 +172,24 @@ def main() -> None:
     cells = PROFILE if given.profile == "full" else [Cell(low, high, given.count)]
     if min(cell.low for cell in cells) < 1:
         raise SystemExit(f"--tokens: a prompt alone takes {workload.overhead()}; give more")
-    say("matrix products alone")
-    limit = roofline.measured(model, given.device, dtype)
     given.output.mkdir(parents=True, exist_ok=True)
     with (given.output / "compare.log").open("w", encoding="utf-8") as log:
         setup = Setup(model, given.device, dtype)
         comparison = Comparison(setup, cells, given.rounds, workload, log)
-        comparison.run(given.only, given.alive)
+        names = [one for one in given.only if given.device == "cpu" or one != CPU_ALONE]
+        comparison.run(names, given.alive)
     if not comparison.samples:
         raise SystemExit(f"nothing to compare with; see {given.output / 'compare.log'}")
-    sys.exit(_write(comparison, limit, given.output))
+    sys.exit(_write(comparison, given.output))
 
 
-def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> bool:
+def _write(comparison: Comparison, output: Path) -> bool:
     """Print and save everything; whether a contender is wrong."""
-    samples, rate = comparison.samples, limit["tokens_per_second"]
+    samples = comparison.samples
     tables = {
         cell: report.lines(samples, ANCHOR, comparison.settings, cell, comparison.setup.dtype)
         for cell in comparison.cells
     }
-    for number, (cell, rows) in enumerate(tables.items()):
-        report.draw(rows, cell, rate, output / f"compare-{number}.svg")
     names = [name for name in CONTENDERS if any(one.name == name for one in samples)]
     growths = {name: found for name in names if (found := report.growth(samples, name))}
     lengths = [one.tokens / one.cell.count for one in samples]
@@ -165,8 +197,8 @@ def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> boo
     paper = shapes.on_paper(sum(lengths) / len(lengths))
     text = "\n\n".join(
         [
-            *(report.markdown(rows, cell, rate) for cell, rows in tables.items()),
-            *_notes(comparison, limit, growths, paper),
+            *(report.markdown(rows, cell) for cell, rows in tables.items()),
+            *_notes(comparison, growths, paper),
         ]
     )
     print(text)
@@ -176,7 +208,6 @@ def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> boo
         "model": str(comparison.setup.folder),
         "device": comparison.setup.device,
         "dtype": comparison.setup.dtype,
-        "limit": limit,
         "on_paper": dict(paper),
         "growth": growths,
         "left_out": comparison.left_out,
@@ -185,20 +216,23 @@ def _write(comparison: Comparison, limit: dict[str, float], output: Path) -> boo
     }
     dumped = json.dumps(saved, ensure_ascii=False, indent=1, default=str)
     (output / "compare.json").write_text(dumped + "\n", encoding="utf-8")
+    for number, (cell, rows) in enumerate(tables.items()):
+        report.draw(rows, cell, output / f"compare-{number}.svg")
     return any(row.wrong for rows in tables.values() for row in rows)
 
 
 def _notes(
     comparison: Comparison,
-    limit: dict[str, float],
     growths: dict[str, dict[str, float]],
     paper: list[tuple[str, float]],
 ) -> Iterator[str]:
+    limits = sorted({one.limit for one in comparison.samples})
     yield (
         f"{comparison.rounds} rounds on {_where(comparison.setup.device)}, "
         f"{comparison.setup.dtype}. "
-        f"The model's matrix products alone, measured in the same run on {limit['rows']:.0f} rows: "
-        f"{limit['gflops']:,.0f} GFLOP/s, which is {limit['tokens_per_second']:,.0f} tokens/s."
+        f"The model's matrix products alone, on {limits[0].rows} rows before each group of ways: "
+        f"{_span_of([one.gflops for one in limits])} GFLOP/s, which is "
+        f"{_span_of([one.tokens_per_second for one in limits])} tokens/s."
     )
     yield "On paper, at the assumed peak: " + "; ".join(
         f"{name}: {rate:,.0f} tokens/s" for name, rate in paper
@@ -208,6 +242,11 @@ def _notes(
         yield f"{CONTENDERS[name].label}: time grows with the documents to the power of {listed}"
     for name, why in comparison.left_out.items():
         yield f"{CONTENDERS[name].label} is left out: {why}"
+
+
+def _span_of(values: Sequence[float]) -> str:
+    low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    return low if low == high else f"{low}-{high}"
 
 
 def _where(device: str) -> str:

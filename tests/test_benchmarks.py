@@ -14,16 +14,25 @@ from benchmarks import compare, int8, own_cost
 from benchmarks.comparison import report
 from benchmarks.comparison.contenders import CONTENDERS
 from benchmarks.comparison.report import Sample
-from benchmarks.comparison.roofline import Shapes
+from benchmarks.comparison.roofline import Limit, Shapes
 from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload
 from qwen3_ascend_rerank.prompt import load_tokenizer
 from tests.support.models import write_original
 
 CELL = Cell(50, 50, 10)
+LIMIT = Limit(tokens_per_second=2000.0, gflops=100.0, rows=512)
 
 
 def sample(name: str, seconds: float, **changes: object) -> Sample:
-    given = {"group": 0, "cell": CELL, "round": 0, "tokens": 1000, "memory": 0, "log_odds": [1.0]}
+    given = {
+        "group": 0,
+        "cell": CELL,
+        "round": 0,
+        "tokens": 1000,
+        "memory": 0,
+        "log_odds": [1.0],
+        "limit": LIMIT,
+    }
     return Sample(**{"name": name, "seconds": seconds, **given, **changes})
 
 
@@ -47,7 +56,32 @@ class TestLines:
     def test_other_scores_are_marked_wrong(self, value: float, wrong: bool) -> None:
         found = lines(sample("official", 1.0), sample("torch-engine", 1.0, log_odds=[value]))
         assert found["torch-engine"].wrong is wrong
-        assert ("**wrong**" in report.markdown(list(found.values()), CELL, 100)) is wrong
+        assert ("**wrong**" in report.markdown(list(found.values()), CELL)) is wrong
+
+    def test_what_was_asked_when_the_anchor_had_ended_does_not_count(self) -> None:
+        found = lines(
+            sample("torch-engine", 1.0),
+            sample("official", 4.0),
+            sample("official", 1.0, round=1),
+        )
+        assert found["official"].ratio == 1.0
+        assert found["torch-engine"].ratio == 4.0
+
+    def test_the_share_is_that_of_the_limit_when_it_was_asked(self) -> None:
+        slower = Limit(tokens_per_second=1000.0, gflops=50.0, rows=512)
+        found = lines(
+            sample("torch-engine", 1.0),
+            sample("torch-engine", 2.0, group=1, limit=slower),
+            sample("vllm", 4.0, group=1, limit=slower),
+        )
+        assert {name: line.share for name, line in found.items()} == {
+            "torch-engine": 0.5,
+            "vllm": 0.25,
+        }
+
+    def test_memory_that_cannot_be_seen_is_no_number(self) -> None:
+        found = lines(sample("torch-engine", 1.0, memory=None))
+        assert "| not seen |" in report.markdown(list(found.values()), CELL)
 
     def test_a_missing_contender_is_no_line(self) -> None:
         assert list(lines(sample("torch-engine", 1.0))) == ["torch-engine"]
@@ -59,9 +93,14 @@ class TestLines:
     def test_the_picture_has_a_bar_for_each_that_is_right(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         rows = lines(sample("official", 1.0), sample("torch-engine", 1.0, log_odds=[5.0]))
-        report.draw(list(rows.values()), CELL, 2000.0, file := tmp_path / "compare.svg")
+        report.draw(list(rows.values()), CELL, file := tmp_path / "compare.svg")
         assert "<!-- official transformers code -->" in file.read_text()
         assert "TorchEngine" not in file.read_text()
+
+    def test_a_picture_of_nothing_right_is_drawn_too(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        rows = lines(sample("torch-engine", 1.0, log_odds=[math.nan]))
+        report.draw(list(rows.values()), CELL, tmp_path / "compare.svg")
 
 
 class TestGroups:

@@ -7,7 +7,6 @@ that imports the rivals; each row of `CONTENDERS` runs in a process of its own (
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import socket
@@ -23,11 +22,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from qwen3_ascend_rerank import Reranker
+from qwen3_ascend_rerank.engines.base import log_odds_of
 from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION
 from tests.support.official import PREFIX, SUFFIX, format_pair, prompt_ids
 
 MAX_LENGTH = 8192
-CORES = os.cpu_count() or 1
+CORE_LIST = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+CORES = len(CORE_LIST) or os.cpu_count() or 1
+"""Those that this process may use."""
 LOGITS_BYTES = 4 * 2**30
 """The official code keeps the logits of every position; its batch is cut where they exceed this on
 a CPU, and elsewhere a third of the memory that is free."""
@@ -35,6 +37,8 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 KV_SPACE = {"VLLM_CPU_KVCACHE_SPACE": "4"}
 """GiB, for every vLLM alike: its default is a share of the machine that leaves no room for others.
 """
+DEVICE_SHARE = 0.4
+"""Of a device's memory, for every vLLM: two, and what has no such setting, are loaded at once."""
 START_SECONDS = 600.0
 
 
@@ -80,16 +84,22 @@ class _Batched(_Plain):
 
     batch_size = 1
 
+    @property
+    def used(self) -> int:
+        """The batch size that comes of it."""
+        return self.batch_size
+
     def tune(self, query: str, documents: Sequence[str]) -> str:
         """Take the fastest batch size."""
-        seconds = {}
+        seconds, used = {}, {}
         for self.batch_size in (size for size in BATCH_SIZES if size < 2 * len(documents)):
             self.log_odds(query, documents[: self.batch_size])  # kernels are chosen by then
             began = time.perf_counter()
             self.log_odds(query, documents)
             seconds[self.batch_size] = time.perf_counter() - began
+            used[self.batch_size] = min(self.used, len(documents))
         self.batch_size = min(seconds, key=lambda size: seconds[size])
-        return f"batch size {self.batch_size}"
+        return f"batch size {used[self.batch_size]}"
 
 
 class Official(_Batched):
@@ -108,8 +118,17 @@ class Official(_Batched):
         model = AutoModelForCausalLM.from_pretrained(setup.folder, dtype=setup.dtype)
         self._model = model.eval().to(setup.device)
         self._yes, self._no = (self._tokenizer.convert_tokens_to_ids(one) for one in ("yes", "no"))
+        self._room, self._fitting = LOGITS_BYTES, sys.maxsize
         if setup.device == "cpu":
             self.batch_size = sys.maxsize
+        else:
+            free, _ = getattr(torch, setup.device).mem_get_info()
+            self._room = int(free) // 3
+
+    @property
+    def used(self) -> int:
+        """As many as memory allows, at most."""
+        return min(self.batch_size, self._fitting)
 
     def tune(self, query: str, documents: Sequence[str]) -> str:
         """Take the fastest batch size, where one is to be chosen."""
@@ -120,18 +139,10 @@ class Official(_Batched):
         pairs = [format_pair(DEFAULT_INSTRUCTION, query, one) for one in documents]
         prompts = prompt_ids(self._tokenizer, pairs, MAX_LENGTH)
         row = max(map(len, prompts)) * self._model.config.vocab_size * self._model.dtype.itemsize
-        size = min(self.batch_size, max(1, self._room() // row))
+        self._fitting = max(1, self._room // row)
+        size = self.used
         batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
         return [value for batch in batches for value in self._score(batch)]
-
-    def _room(self) -> int:
-        """Bytes for the logits of a batch."""
-        import torch
-
-        if self._device == "cpu":
-            return LOGITS_BYTES
-        free, _ = getattr(torch, self._device).mem_get_info()
-        return int(free) // 3
 
     def _score(self, prompts: list[list[int]]) -> list[float]:
         import torch
@@ -186,12 +197,13 @@ class PlainVLLM(_Plain):
     def __init__(self, setup: Setup) -> None:
         from vllm import LLM
 
+        options = _vllm_options(setup)
         self._folder = tempfile.TemporaryDirectory()
         self._llm = LLM(
             model=str(complete_folder(setup.folder, Path(self._folder.name))),
             runner="pooling",
-            dtype=setup.dtype,
             max_model_len=MAX_LENGTH,
+            **options,
             hf_overrides={
                 "architectures": ["Qwen3ForSequenceClassification"],
                 "classifier_from_token": ["no", "yes"],
@@ -208,7 +220,7 @@ class PlainVLLM(_Plain):
             use_tqdm=False,
         )
         scores = [float(one.outputs.score) for one in outputs]
-        return [math.log(one) - math.log1p(-one) for one in scores]
+        return [log_odds_of(one) for one in scores]
 
     def close(self) -> None:
         """End what was started."""
@@ -247,22 +259,39 @@ def _torch_engine(setup: Setup, **more: Any) -> Contender:
     return Ours(setup.folder, engine="torch", engine_options=options)
 
 
+def _vllm_options(setup: Setup) -> dict[str, Any]:
+    """What every vLLM is given alike; an error where it does not run on the device."""
+    from vllm.platforms import current_platform
+
+    if current_platform.device_type != setup.device:
+        raise RuntimeError(f"the vLLM that is installed runs on {current_platform.device_type}")
+    share = {} if setup.device == "cpu" else {"gpu_memory_utilization": DEVICE_SHARE}
+    return {"dtype": setup.dtype, **share}
+
+
+def _as_arguments(options: Mapping[str, Any]) -> list[str]:
+    return [
+        word
+        for name, value in options.items()
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
 def vllm_engine(setup: Setup) -> Contender:
     """VLLMEngine."""
-    return Ours(setup.folder, engine="vllm", engine_options={"dtype": setup.dtype})
+    return Ours(setup.folder, engine="vllm", engine_options=_vllm_options(setup))
 
 
 class Served(Ours):
     """ServedEngine, and the server that `qwen3-rerank serve` becomes."""
 
     def __init__(self, setup: Setup) -> None:
-        import vllm  # noqa: F401 - said now, if it is missing
-
+        options = _vllm_options(setup)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         program = Path(sys.executable).with_name("qwen3-rerank")
         self._server = subprocess.Popen(  # noqa: S603 - this package's own
-            [program, "serve", setup.folder, "--port", str(port), "--", "--dtype", setup.dtype]
+            [program, "serve", setup.folder, "--port", str(port), "--", *_as_arguments(options)]
         )
         try:
             self._wait(f"http://127.0.0.1:{port}/health")
@@ -299,20 +328,27 @@ class Row:
     own: bool = False
     """Whether it is part of this package."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: bool = False
+    """Whether the model is in a process of its own, whose memory of a device cannot be seen."""
 
 
-BOTH_CORES = {"VLLM_CPU_OMP_THREADS_BIND": f"0-{CORES - 1}"}
+BOTH_CORES = {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, CORE_LIST))} if CORE_LIST else {}
 CONTENDERS = {
     "official": Row("official transformers code", Official),
     "sentence-transformers": Row("sentence-transformers CrossEncoder", SentenceTransformers),
-    "vllm": Row("vLLM LLM.score, its default threads", PlainVLLM, environment=KV_SPACE),
+    "vllm": Row(
+        "vLLM LLM.score, its default threads", PlainVLLM, environment=KV_SPACE, elsewhere=True
+    ),
     "vllm-all-cores": Row(
-        "vLLM LLM.score, all cores", PlainVLLM, environment={**KV_SPACE, **BOTH_CORES}
+        "vLLM LLM.score, all cores",
+        PlainVLLM,
+        environment={**KV_SPACE, **BOTH_CORES},
+        elsewhere=True,
     ),
     "torch-engine": Row("TorchEngine", torch_engine, own=True),
     "torch-compiled": Row("TorchEngine, compile=True", compiled_torch_engine, own=True),
-    "vllm-engine": Row("VLLMEngine", vllm_engine, own=True, environment=KV_SPACE),
-    "served-engine": Row("ServedEngine", Served, own=True, environment=KV_SPACE),
+    "vllm-engine": Row("VLLMEngine", vllm_engine, own=True, environment=KV_SPACE, elsewhere=True),
+    "served-engine": Row("ServedEngine", Served, own=True, environment=KV_SPACE, elsewhere=True),
 }
 """Name on the command line → contender, in the order of the table."""
 

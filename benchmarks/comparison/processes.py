@@ -34,8 +34,9 @@ class Answer:
 
     seconds: float
     log_odds: list[float]
-    memory: int
-    """Most bytes of their own at once during the request, beyond what was before the first one."""
+    memory: int | None
+    """Most bytes of their own at once during the request, beyond what was before the first one;
+    None: they cannot be seen."""
 
 
 class Worker:
@@ -50,6 +51,7 @@ class Worker:
             LeftOutError: it is not installed, or does not start.
         """
         self.name = name
+        self._on_cpu = setup.device == "cpu"
         environment = {**os.environ, **CONTENDERS[name].environment}
         environment.pop("OMP_NUM_THREADS", None)  # each contender chooses its own threads
         self._process = subprocess.Popen(  # noqa: S603 - this package's own
@@ -79,8 +81,10 @@ class Worker:
         """Have it score, and watch its memory meanwhile."""
         with _Watch(self._family()) as watch:
             found = self._exchange(query, documents, tune=False)
-        seen = max(0, watch.peak - self._idle)
-        memory = seen if found["memory"] is None else found["memory"]
+        if self._on_cpu:
+            memory = max(0, watch.peak - self._idle)
+        else:
+            memory = None if CONTENDERS[self.name].elsewhere else found["memory"]
         return Answer(found["seconds"], found["log_odds"], memory)
 
     def tune(self, query: str, documents: Sequence[str]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from .contenders import CONTENDERS
+from .roofline import Limit
 from .workload import Cell
 
 TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
@@ -37,9 +38,11 @@ class Sample:
     """Equal rounds of a cell are the same request."""
     tokens: int
     seconds: float
-    memory: int
-    """Bytes beyond the loaded, idle level."""
+    memory: int | None
+    """Bytes beyond the loaded, idle level; None: they cannot be seen."""
     log_odds: list[float]
+    limit: Limit
+    """Of the machine when its group was asked."""
 
     @property
     def rate(self) -> float:
@@ -59,7 +62,9 @@ class Line:
     fastest: float
     ratio: float
     """Times the reference's rate."""
-    memory: int
+    share: float
+    """Of the rate that the matrix products alone reach."""
+    memory: int | None
     error: float
     """Largest difference of log-odds from the reference's."""
     setting: str
@@ -86,6 +91,8 @@ def lines(
     which is in all of them: the machine's speed may change meanwhile.
     """
     here = [one for one in samples if one.cell == cell]
+    asked = {(one.group, one.round) for one in here if one.name == anchor}
+    here = [one for one in here if (one.group, one.round) in asked]  # whole rounds
     by_name = {
         name: found for name in CONTENDERS if (found := [one for one in here if one.name == name])
     }
@@ -98,7 +105,9 @@ def lines(
     }
     made = []
     for name, found in by_name.items():
-        error = max(_difference(one.log_odds, right[one.round]) for one in found)
+        error = max(
+            _difference(one.log_odds, right[one.round]) for one in found if one.round in right
+        )
         line = Line(
             name=name,
             label=CONTENDERS[name].label,
@@ -106,7 +115,8 @@ def lines(
             slowest=min(one.rate for one in found),
             fastest=max(one.rate for one in found),
             ratio=to_anchor[name] / to_anchor[reference],
-            memory=max(one.memory for one in found),
+            share=median(one.rate / one.limit.tokens_per_second for one in found),
+            memory=max((one.memory for one in found if one.memory is not None), default=None),
             error=error,
             setting=settings.get((name, cell), ""),
             wrong=not error <= TOLERANCES[dtype],
@@ -134,8 +144,8 @@ def growth(samples: Sequence[Sample], name: str) -> dict[str, float]:
     return found
 
 
-def markdown(rows: Sequence[Line], cell: Cell, limit: float) -> str:
-    """A table of one cell; `limit` is the rate of the matrix products alone."""
+def markdown(rows: Sequence[Line], cell: Cell) -> str:
+    """A table of one cell."""
     reference = rows[0].label
     made = [
         f"### {cell}",
@@ -146,18 +156,20 @@ def markdown(rows: Sequence[Line], cell: Cell, limit: float) -> str:
     for one in rows:
         label = f"{one.label}, {one.setting}" if one.setting else one.label
         error = f"**wrong** {one.error:.1e}" if one.wrong else f"{one.error:.1e}"
+        memory = "not seen" if one.memory is None else f"{one.memory / 2**20:,.0f}"
         made.append(
             f"| {label} | {one.rate:,.0f} ({one.slowest:,.0f}-{one.fastest:,.0f}) "
-            f"| {one.ratio:.2f} | {one.rate / limit:.0%} | {one.memory / 2**20:,.0f} | {error} |"
+            f"| {one.ratio:.2f} | {one.share:.0%} | {memory} | {error} |"
         )
     return "\n".join(made)
 
 
-def draw(rows: Sequence[Line], cell: Cell, limit: float, file: Path) -> None:
+def draw(rows: Sequence[Line], cell: Cell, file: Path) -> None:
     """A bar for each way that is right, with its spread, and the limit as a line."""
     from matplotlib.figure import Figure
 
     kept = [one for one in rows if not one.wrong][::-1]
+    limit = median(one.rate / one.share for one in rows)
     figure = Figure(figsize=(8, 1.4 + 0.45 * len(kept)), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.barh(
@@ -179,7 +191,7 @@ def draw(rows: Sequence[Line], cell: Cell, limit: float, file: Path) -> None:
             va="center",
         )
     axes.axvline(limit, color=LIMIT, linestyle="--", linewidth=1, label="matrix products alone")
-    axes.set_xlim(0, 1.12 * max(limit, *(one.fastest for one in kept)))
+    axes.set_xlim(0, 1.12 * max([limit, *(one.fastest for one in kept)]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set(xlabel=f"prompt tokens a second, {cell}\n(×: times {rows[0].label})")
     axes.spines[["top", "right"]].set_visible(False)
@@ -197,6 +209,7 @@ def as_dict(sample: Sample) -> dict[str, Any]:
         "tokens": sample.tokens,
         "seconds": sample.seconds,
         "memory": sample.memory,
+        "limit": asdict(sample.limit),
     }
 
 

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from qwen3_ascend_rerank.engines.torch.linear import pack
+
+from .contenders import CORES, Setup
 
 CPU_ROWS, ROWS = 2048, 16_384
 """Tokens of one product on a CPU, and on an accelerator."""
@@ -75,25 +77,38 @@ def read_shapes(model: Path) -> Shapes:
     return Shapes.of(json.loads((model / "config.json").read_text(encoding="utf-8")))
 
 
-def measured(model: Path, device: str, dtype: str) -> dict[str, float]:
-    """Prompt tokens and GFLOP a second of products alone, in a process of their own."""
+@dataclass(frozen=True, slots=True, order=True)
+class Limit:
+    """What the matrix products alone reach."""
+
+    tokens_per_second: float
+    gflops: float
+    """A second."""
+    rows: int
+    """Tokens of one product."""
+
+
+def measured(setup: Setup) -> Limit:
+    """The limit here and now, measured in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     found = subprocess.run(  # noqa: S603 - this file
-        [sys.executable, "-m", f"{__package__}.roofline", str(model), device, dtype],
+        [
+            *(sys.executable, "-m", f"{__package__}.roofline"),
+            *(str(setup.folder), setup.device, setup.dtype),
+        ],
         cwd=Path(__file__).parents[2],
         env=environment,
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
-    rates: dict[str, float] = json.loads(found.stdout)
-    return rates
+    return Limit(**json.loads(found.stdout))
 
 
-def _measure(shapes: Shapes, device: str, dtype: str) -> dict[str, float]:
+def _measure(shapes: Shapes, device: str, dtype: str) -> Limit:
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(CORES)
     count = CPU_ROWS if device == "cpu" else ROWS
     with torch.device(device), torch.inference_mode():
         seconds = sum(
@@ -101,7 +116,7 @@ def _measure(shapes: Shapes, device: str, dtype: str) -> dict[str, float]:
             for inputs, outputs in shapes.products
         )
     rate = count / (seconds * shapes.layers)
-    return {"tokens_per_second": rate, "gflops": rate * shapes.flops / 1e9, "rows": count}
+    return Limit(rate, rate * shapes.flops / 1e9, count)
 
 
 def _seconds(inputs: int, outputs: int, count: int, dtype: Any) -> float:
@@ -131,4 +146,4 @@ def _time(product: Callable[[Any], Any], rows: Any) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(read_shapes(Path(sys.argv[1])), *sys.argv[2:])))
+    print(json.dumps(asdict(_measure(read_shapes(Path(sys.argv[1])), *sys.argv[2:]))))

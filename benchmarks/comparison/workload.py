@@ -140,3 +140,6 @@ def _write_weights(folder: Path, geometry: str, dtype: str, device: str) -> None
         for weight in model.parameters():
             weight.fill_(1.0) if weight.dim() == 1 else weight.normal_(0, 0.02)
     model.save_pretrained(folder)
+    if device != "cpu":  # others need the room
+        del model, weight
+        getattr(torch, device).empty_cache()

@@ -208,6 +208,19 @@ def test_onednn_weights_change_no_score(tied: Path, monkeypatch: pytest.MonkeyPa
     assert found == pytest.approx(exact, abs=1e-4)
 
 
+def test_onednn_weights_that_it_does_not_take_stay_torchs(
+    tied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no such form")
+
+    exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
+    monkeypatch.setattr(linear, "LEAST", 1)
+    monkeypatch.setattr(linear, "_faster", refuse)
+    assert engine_log_odds(tied, QUERIES[0], make_documents(9)) == exact
+    assert "oneDNN takes no weights in its own form here (no such form)" in caplog.text
+
+
 def test_onednn_weights_that_multiply_otherwise_are_not_used(
     tied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

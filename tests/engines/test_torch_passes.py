@@ -25,6 +25,7 @@ SHAPES = [
     Shapes(step=16),
     Shapes(attention="masked"),
     Shapes(step=16, attention="masked"),
+    Shapes(rows=32, attention="masked"),
     Shapes(attention="ragged"),
 ]
 
@@ -200,6 +201,19 @@ def looks(attention: Groups | Ragged) -> Iterator[tuple[int, int, list[int]]]:
             for query, output in enumerate(row):
                 keys = seen[query].nonzero()[:, 0].tolist()
                 yield output, asking[number][query], [places[number][key] for key in keys]
+
+
+def test_a_whole_pass_has_few_shapes_where_it_must() -> None:
+    def work():
+        shapes = set()
+        for count in range(1, 40):
+            call = Call(batch(50, [10 + number % 7 for number in range(count)]))
+            share = Share(call, call.take(10**6, None), Known())
+            layout = lay_out([share], CPU, torch.float32, Shapes(rows=32, attention="masked"))
+            shapes.add((len(layout.tokens) % 32, len(layout.last)))
+        assert shapes == {(0, 16), (0, 32), (0, 48)}
+
+    in_a_loop(work)
 
 
 @pytest.mark.parametrize("attention", ["causal", "masked"])

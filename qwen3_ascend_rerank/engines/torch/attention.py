@@ -20,6 +20,9 @@ LIKENESS = 0.8
 GATHERED = 4
 """Tokens that attention gathers at once, as a multiple of those in the pass."""
 
+DOCUMENTS = 16
+"""Where `Shapes.rows` is larger, documents of a pass are rounded up to multiples of this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
@@ -29,21 +32,32 @@ class Shapes:
     """Lengths are rounded up to multiples of this; if it is not 1, also to one of few in each
     octave, and numbers of prompts to powers of two, so that shapes repeat on a device that compiles
     for each."""
+    rows: int = 1
+    """The tokens of a whole pass are rounded up to a multiple of this."""
     attention: Literal["causal", "masked", "ragged"] = "causal"
     """How prompts attend. *causal*: by kernels without a mask, for which everything asks, from the
     first token on. *masked*: by kernels that take a mask, where what is before a prompt's own
-    tokens asks nothing. *ragged*: the same without rows, and so without a `step`."""
+    tokens asks nothing. *ragged*: the same without padding, and so without `step` and `rows`."""
+
+    def tokens(self, count: int) -> int:
+        """Tokens of a pass, rounded up."""
+        return -(-self.length(count) // self.rows) * self.rows
 
     def length(self, count: int) -> int:
-        """`count`, rounded up."""
+        """Tokens of a prompt, or of a part of one, rounded up."""
         if self.step == 1 or not count:
             return count
         step = max(self.step, 1 << max(0, count.bit_length() - 3))
         return -(-count // step) * step
 
     def prompts(self, count: int) -> int:
-        """`count`, rounded up."""
+        """Prompts that attend together, rounded up."""
         return count if self.step == 1 else 1 << (count - 1).bit_length()
+
+    def documents(self, count: int) -> int:
+        """Documents of a pass, rounded up."""
+        step = min(self.rows, DOCUMENTS)
+        return -(-self.prompts(count) // step) * step
 
 
 @dataclass(frozen=True, slots=True)

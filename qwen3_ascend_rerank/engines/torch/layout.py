@@ -51,7 +51,7 @@ def lay_out(
     prefixes: list[range] = []
     last: list[int] = []
     count = 0
-    computed = shapes.length(sum(share.tokens for share in shares))
+    computed = shapes.tokens(sum(share.tokens for share in shares))
     known = computed
 
     def add(own: Sequence[int], before: Sequence[range]) -> range:
@@ -71,7 +71,7 @@ def lay_out(
         prefix = [before, prefixes[-1]]
         last += [add(share.call.rows[row], prefix)[-1] for row in share.rows]
     spare = [0] * (computed - count)
-    last += last[-1:] * (shapes.prompts(len(last)) - len(last))
+    last += last[-1:] * (shapes.documents(len(last)) - len(last))
     return Layout(
         shares=shares,
         tokens=tensor([*tokens, spare]),

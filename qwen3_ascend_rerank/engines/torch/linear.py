@@ -26,6 +26,8 @@ TOLERANCE = 1e-5
 """How far two float32 products may lie apart, as a share of the largest number in them."""
 WORTH = 0.95
 """The most time that oneDNN may take, as a share of torch's, to be chosen."""
+STEP = 32
+"""oneDNN keeps some 6 MB for each number of rows that it meets: better that there are few."""
 LEAST = 2**18
 """Weights of a layer that is worth the trouble."""
 
@@ -43,24 +45,31 @@ def pack(model: torch.nn.Module) -> bool:
 
     if not all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS):
         return False
-    layers: list[tuple[Any, str, Any]] = [
-        (parent, name, child)
+    layers = [
+        (parent, name)
         for parent in model.modules()
         for name, child in parent.named_children()
         if _suits(child)
     ]
-    largest = max(layers, key=lambda layer: layer[2].weight.numel(), default=None)
-    if largest is None or not _faster(largest[2]):
+    try:
+        if not layers or not _faster(max((getattr(*one) for one in layers), key=_size)):
+            return False
+        kind = _packed_linear()
+        with torch.inference_mode():
+            for parent, name in layers:  # one by one, so that memory holds one layer twice
+                made = kind(getattr(parent, name))
+                if not _agree(getattr(parent, name), made):
+                    logger.warning("oneDNN multiplies otherwise than torch here; not used")
+                    return False
+                setattr(parent, name, made)
+    except RuntimeError as error:
+        logger.warning("oneDNN takes no weights in its own form here (%s); not used", error)
         return False
-    kind = _packed_linear()
-    with torch.inference_mode():
-        for parent, name, child in layers:
-            made = kind(child)
-            if not _agree(child, made):
-                logger.warning("oneDNN multiplies otherwise than torch here; torch's way is kept")
-                return False
-            setattr(parent, name, made)
     return True
+
+
+def _size(linear: torch.nn.Linear) -> int:
+    return linear.weight.numel()
 
 
 def _suits(module: Any) -> bool:

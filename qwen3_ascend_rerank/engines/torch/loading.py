@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...checkpoint import Checkpoint, open_checkpoint, tokenizer_file
@@ -17,6 +17,7 @@ from ..base import EngineInfo
 from . import memory
 from .attention import Shapes
 from .body import Body
+from .linear import STEP as PACKED_ROWS
 from .linear import pack
 from .ragged import ragged_works
 
@@ -64,9 +65,10 @@ def load(
     shapes = SHAPES.get(place.type, Shapes())
     if ragged_works(place, precision, bare.config):
         shapes = RAGGED
-    body = Body(bare, head, checkpoint.name, shapes, compiled=compiled)
     if place.type == "cpu" and not compiled and pack(bare):
         logger.info("linear layers of %s are multiplied by oneDNN, which is faster here", model)
+        shapes = replace(shapes, rows=PACKED_ROWS)
+    body = Body(bare, head, checkpoint.name, shapes, compiled=compiled)
     return Loaded(
         body=body,
         info=EngineInfo(
@@ -144,9 +146,16 @@ def _choose_dtype(torch: Any, device: Any, wanted: str | None) -> Any:
     if wanted is None and device.type == "cpu":
         wanted = "float32"
     if wanted is None:
-        supported = getattr(getattr(torch, device.type), "is_bf16_supported", lambda: True)
-        wanted = "bfloat16" if supported() else "float16"
+        wanted = "bfloat16" if _has_bfloat16(torch, device) else "float16"
     return getattr(torch, wanted)
+
+
+def _has_bfloat16(torch: Any, device: Any) -> bool:
+    """Whether the card has it; where torch would emulate it, float16 is faster."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    supported = getattr(getattr(torch, device.type), "is_bf16_supported", lambda: True)
+    return bool(supported())
 
 
 def _load_model(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:

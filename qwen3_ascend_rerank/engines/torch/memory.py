@@ -10,7 +10,7 @@ CPU_TOKENS = 1024
 """Tokens of one pass on a CPU, where 512 to 2,048 are equally fast, and fewer take less memory."""
 MOST_TOKENS = 16_384
 """The same for accelerators, where they have the memory."""
-SIGNS = ("out of memory", "not enough memory", "can't allocate memory")
+SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 """How errors that have no class of their own say so: torch-npu's, and torch's on a CPU."""
 
 
@@ -30,7 +30,7 @@ def ran_out_of_memory(error: Exception) -> bool:
     """Whether `error` says that a device's memory is used up."""
     import torch
 
-    # Newer torch has one class for all devices, 2.4 only that of CUDA.
+    # Newer torch has one class for all devices, older torch that of CUDA.
     kind = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
     says = str(error).lower()
     return isinstance(error, (kind, MemoryError)) or (
