@@ -15,7 +15,7 @@ RAG = ("langchain_rag", "llama_index_rag")
 NOWHERE = "http://127.0.0.1:9"
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
-    "PYTHONWARNINGS": "ignore:no font with Chinese",  # not all machines have one
+    "PYTHONWARNINGS": f"{build.QUIET},ignore:no font with Chinese",  # not all machines have one
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE),
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
 }
