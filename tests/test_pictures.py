@@ -216,6 +216,12 @@ def test_chinese_is_drawn_with_a_chinese_font() -> None:
     assert fonts.families("capital – é") == [fonts.LATIN]
 
 
+def test_bold_is_asked_only_of_fonts_that_have_it() -> None:
+    assert fonts.weight([fonts.LATIN], bold=True) == "bold"
+    assert fonts.weight([fonts.LATIN], bold=False) == "normal"
+    assert fonts.weight([fonts.LATIN, "No Such Font"], bold=True) == "normal"
+
+
 def test_without_matplotlib_the_extra_is_named() -> None:
     code = "import sys; sys.modules['matplotlib'] = None; import qwen3_ascend_rerank.pictures"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -18,8 +18,13 @@ CHINESE = (
 )  # fmt: skip
 """Fonts with simplified Chinese, the best first: of Linux, macOS, Windows. Of Noto's collection
 matplotlib reads the first face, which is called JP and has the same characters."""
-CHINESE_FILES = ("notosanscjk-regular", "notosanssc-regular", "wqy-microhei", "wqy-zenhei")
+CHINESE_FILES = (
+    "notosanscjk-regular", "notosanscjk-bold", "notosanssc-regular", "notosanssc-bold",
+    "wqy-microhei", "wqy-zenhei",
+)  # fmt: skip
 """How the files of those of Linux begin, in small letters."""
+BOLD = 600
+"""The least weight that looks bold."""
 FIRST_IDEOGRAPH = "\u2e80"
 """From here on a text needs a font for Chinese, emoji and other symbols aside."""
 
@@ -30,6 +35,18 @@ def families(text: str) -> list[str]:
         return [LATIN]
     chinese = chinese_family()
     return [LATIN, chinese] if chinese else [LATIN]
+
+
+def weight(names: list[str], *, bold: bool) -> str:
+    """``bold`` where it is wanted and all of the fonts `names` have it, else ``normal``."""
+    return "bold" if bold and all(map(_has_bold, names)) else "normal"
+
+
+@lru_cache(maxsize=16)
+def _has_bold(family: str) -> bool:
+    faces = (one.weight for one in font_manager.fontManager.ttflist if one.name == family)
+    named = font_manager.weight_dict
+    return any((named[one] if isinstance(one, str) else one) >= BOLD for one in faces)
 
 
 @lru_cache(maxsize=1)

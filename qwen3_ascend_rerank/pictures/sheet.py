@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..printing import WIDEST, display_width, one_line
-from .fonts import families
+from .fonts import families, weight
 
 PAPER, INK, FAINT = "#FFFFFF", "#1A1A1A", "#666666"
 BLUE, VERMILLION = "#0072B2", "#D55E00"
@@ -100,6 +100,7 @@ def write(
     bold: bool = False,
 ) -> None:
     """One line of text whose `side` is `shift` em beside a point, cut where the picture ends."""
+    fonts = families(text)
     label = axes.annotate(
         one_line(text, WIDEST),
         (x, y),
@@ -107,8 +108,8 @@ def write(
         textcoords="offset points",
         color=colour,
         fontsize=POINTS,
-        fontweight="bold" if bold else "normal",
-        fontfamily=families(text),
+        fontweight=weight(fonts, bold=bold),
+        fontfamily=fonts,
         horizontalalignment=side,
         verticalalignment="center_baseline",
         parse_math=False,
