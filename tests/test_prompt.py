@@ -46,9 +46,17 @@ TRICKY = [
     "العربية עברית",
     "ไทย हिन्दी 한국어 日本語",
 ]
+CONTROL = SPECIAL + ADDED
+
+
+def plain(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Without control tokens, whose spelling Hypothesis may take from this project's own code."""
+    return texts.filter(lambda text: not any(control in text for control in CONTROL))
+
+
 TEXTS = st.one_of(
     st.sampled_from(TRICKY),
-    st.text(max_size=60),
+    plain(st.text(max_size=60)),
     st.text(
         alphabet=st.characters(codec="utf-8", categories=["Lo", "Mn", "Zs", "Po"]), max_size=40
     ),
@@ -57,7 +65,6 @@ TEXTS = st.one_of(
         "".join
     ),
 )
-CONTROL = SPECIAL + ADDED
 WITH_CONTROL = st.lists(
     st.one_of(st.sampled_from(CONTROL), st.text(max_size=8)), min_size=1, max_size=6
 ).map("".join)
@@ -145,7 +152,12 @@ def test_any_text_gives_the_official_ids(
 
 
 @slow_first_run
-@given(query=st.text(max_size=20), text=TEXTS, repeat=st.integers(1, 30), room=st.integers(1, 60))
+@given(
+    query=plain(st.text(max_size=20)),
+    text=TEXTS,
+    repeat=st.integers(1, 30),
+    room=st.integers(1, 60),
+)
 def test_truncation_gives_the_official_ids(
     tokenizer: QwenTokenizer, reference: Any, query: str, text: str, repeat: int, room: int
 ) -> None:
