@@ -186,10 +186,11 @@ def main() -> None:
 def _write(comparison: Comparison, output: Path) -> bool:
     """Print and save everything; whether a contender is wrong."""
     samples = comparison.samples
-    tables = {
+    made = {
         cell: report.lines(samples, ANCHOR, comparison.settings, cell, comparison.setup.dtype)
         for cell in comparison.cells
     }
+    tables = {cell: rows for cell, rows in made.items() if rows}
     names = [name for name in CONTENDERS if any(one.name == name for one in samples)]
     growths = {name: found for name in names if (found := report.growth(samples, name))}
     lengths = [one.tokens / one.cell.count for one in samples]

@@ -67,6 +67,9 @@ class TestLines:
         assert found["official"].ratio == 1.0
         assert found["torch-engine"].ratio == 4.0
 
+    def test_a_cell_that_the_anchor_never_got_to_has_no_lines(self) -> None:
+        assert lines(sample("official", 4.0)) == {}
+
     def test_the_share_is_that_of_the_limit_when_it_was_asked(self) -> None:
         slower = Limit(tokens_per_second=1000.0, gflops=50.0, rows=512)
         found = lines(

@@ -85,7 +85,7 @@ def lines(
     cell: Cell,
     dtype: str = "float32",
 ) -> list[Line]:
-    """The rows of one cell, in the order of `CONTENDERS`.
+    """The rows of one cell, in the order of `CONTENDERS`; none where the anchor did not get so far.
 
     Ratios are taken round by round within a group, and from group to group through the anchor,
     which is in all of them: the machine's speed may change meanwhile.
@@ -93,6 +93,8 @@ def lines(
     here = [one for one in samples if one.cell == cell]
     asked = {(one.group, one.round) for one in here if one.name == anchor}
     here = [one for one in here if (one.group, one.round) in asked]  # whole rounds
+    if not here:
+        return []
     by_name = {
         name: found for name in CONTENDERS if (found := [one for one in here if one.name == name])
     }
