@@ -1,10 +1,12 @@
 """Every way to run Qwen3-Reranker side by side: one run, one machine, the same prompts.
 
 Each way runs in a process of its own and is asked in turn, so that one is busy at a time; so many
-as `--alive` says are in memory at once, TorchEngine always among them.
+as `--alive` says are in memory at once, TorchEngine always among them. Interrupted, it writes what
+there is.
 
     python -m benchmarks.compare                                  # the 0.6B geometry, quick
     python -m benchmarks.compare --profile full --output results  # lengths and counts; hours
+    python -m benchmarks.compare --profile full --patience 120    # fewer rounds of what is slow
     python -m benchmarks.compare --only official,torch-engine --rounds 7
     python -m benchmarks.compare --device cuda --geometry 4B --count 100
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +45,8 @@ DEFAULT = [name for name in CONTENDERS if name != "torch-compiled"]
 """The other needs a compiler, and a minute to start."""
 CPU_ALONE = "vllm-all-cores"
 """Elsewhere it is the same as the one before it."""
+INTERRUPTED = 130
+"""Status of a program that Ctrl-C ended, as shells have it."""
 PAUSE_SECONDS = 0.5
 """After an answer: its threads may spin for a moment before they sleep."""
 
@@ -53,6 +58,8 @@ class Comparison:
     setup: Setup
     cells: Sequence[Cell]
     rounds: int
+    patience: float
+    """Seconds; a cell that took longer in a group gets no further round there."""
     workload: Workload
     log: TextIO
     """Takes what the contenders print."""
@@ -99,7 +106,10 @@ class Comparison:
         for cell in self.cells:
             for worker in [*workers]:
                 self._or_leave_out(workers, worker, lambda one, cell=cell: self._tune(one, cell))
+            began = time.monotonic()
             for number in range(self.rounds):
+                if number and time.monotonic() - began > self.patience:
+                    break
                 turn = number % len(workers)
                 for worker in [*workers[turn:], *workers[:turn]]:
                     place = (group, cell, number, limit)
@@ -175,12 +185,17 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     with (given.output / "compare.log").open("w", encoding="utf-8") as log:
         setup = Setup(model, given.device, dtype)
-        comparison = Comparison(setup, cells, given.rounds, workload, log)
+        comparison = Comparison(setup, cells, given.rounds, given.patience, workload, log)
         names = [one for one in given.only if given.device == "cpu" or one != CPU_ALONE]
-        comparison.run(names, given.alive)
+        status = 0
+        try:
+            comparison.run(names, given.alive)
+        except KeyboardInterrupt:
+            say("interrupted; what there is:")
+            status = INTERRUPTED
     if not comparison.samples:
         raise SystemExit(f"nothing to compare with; see {given.output / 'compare.log'}")
-    sys.exit(_write(comparison, given.output))
+    sys.exit(_write(comparison, given.output) or status)
 
 
 def _write(comparison: Comparison, output: Path) -> bool:
@@ -219,6 +234,8 @@ def _write(comparison: Comparison, output: Path) -> bool:
     (output / "compare.json").write_text(dumped + "\n", encoding="utf-8")
     for number, (cell, rows) in enumerate(tables.items()):
         report.draw(rows, cell, output / f"compare-{number}.svg")
+    if len(tables) > 1:
+        report.draw_profile(tables, output / "profile.svg")
     return any(row.wrong for rows in tables.values() for row in rows)
 
 
@@ -228,8 +245,9 @@ def _notes(
     paper: list[tuple[str, float]],
 ) -> Iterator[str]:
     limits = sorted({one.limit for one in comparison.samples})
+    rounds = 1 + max(one.round for one in comparison.samples)
     yield (
-        f"{comparison.rounds} rounds on {_where(comparison.setup.device)}, "
+        f"Up to {rounds} rounds on {_where(comparison.setup.device)}, "
         f"{comparison.setup.dtype}. "
         f"The model's matrix products alone, on {limits[0].rows} rows before each group of ways: "
         f"{_span_of([one.gflops for one in limits])} GFLOP/s, which is "
@@ -266,6 +284,9 @@ def _arguments() -> argparse.Namespace:
         "not given: all but torch-compiled"
     ))  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--patience", type=float, default=math.inf, metavar="SECONDS", help=(
+        "passages of one kind that took a group of ways longer get no further round"
+    ))  # fmt: skip
     parser.add_argument("--alive", type=int, default=3, help="contenders in memory at once")
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
     parser.add_argument("--count", type=int, default=16, help="passages of a query (quick)")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -19,6 +20,7 @@ from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload
 from qwen3_ascend_rerank.prompt import load_tokenizer
 from tests.support.models import write_original
 
+ROOT = Path(__file__).parents[1]
 CELL = Cell(50, 50, 10)
 LIMIT = Limit(tokens_per_second=2000.0, gflops=100.0, rows=512)
 
@@ -91,7 +93,7 @@ class TestLines:
 
     def test_growth_is_the_exponent_of_time_in_documents(self) -> None:
         samples = [sample("vllm", 1.0), sample("vllm", 100.0, cell=Cell(50, 50, 100))]
-        assert report.growth(samples, "vllm") == {"50-50": pytest.approx(2.0)}
+        assert report.growth(samples, "vllm") == {"50": pytest.approx(2.0)}
 
     def test_the_picture_has_a_bar_for_each_that_is_right(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
@@ -104,6 +106,22 @@ class TestLines:
         pytest.importorskip("matplotlib")
         rows = lines(sample("torch-engine", 1.0, log_odds=[math.nan]))
         report.draw(list(rows.values()), CELL, tmp_path / "compare.svg")
+
+    def test_the_picture_of_a_profile_leaves_out_what_is_wrong(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        tables = {}
+        for cell in (CELL, Cell(200, 200, 10), Cell(50, 50, 100)):
+            samples = [
+                sample("official", 2.0, cell=cell),
+                sample("torch-engine", 1.0, cell=cell),
+                sample("vllm", 1.0, cell=cell, log_odds=[5.0]),
+            ]
+            tables[cell] = report.lines(samples, "torch-engine", {}, cell)
+        report.draw_profile(tables, file := tmp_path / "profile.svg")
+        drawn = file.read_text()
+        assert "<!-- TorchEngine -->" in drawn
+        assert "<!-- times official transformers code -->" in drawn
+        assert "vLLM" not in drawn
 
 
 class TestGroups:
@@ -165,20 +183,45 @@ class TestInt8:
 
 
 @pytest.mark.full
-def test_a_comparison_as_a_user_runs_it(qwen_file: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    write_original(model, qwen_file, tied=True)
-    done = subprocess.run(
-        [
+class TestComparisonAsAUserRunsIt:
+    @pytest.fixture
+    def command(self, qwen_file: Path, tmp_path: Path) -> list[object]:
+        model = tmp_path / "model"
+        write_original(model, qwen_file, tied=True)
+        return [
             *(sys.executable, "-m", "benchmarks.compare", "--model", model, "--rounds", "2"),
             *("--only", "official,torch-engine", "--count", "4", "--output", tmp_path / "out"),
-        ],
-        cwd=Path(__file__).parents[1],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert done.returncode == 0
-    assert "| TorchEngine |" in done.stdout
-    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
-    assert len(saved["samples"]) == 4
-    assert saved["left_out"] == {}
+        ]
+
+    @pytest.mark.parametrize(("patience", "rounds"), [("60", 2), ("0", 1)])
+    def test_prints_a_table_and_saves_all(
+        self, command: list[object], tmp_path: Path, patience: str, rounds: int
+    ) -> None:
+        done = subprocess.run(
+            [*command, "--patience", patience], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert done.returncode == 0
+        assert "| TorchEngine |" in done.stdout
+        saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+        assert len(saved["samples"]) == 2 * rounds
+        assert saved["left_out"] == {}
+
+    def test_interrupted_it_writes_what_there_is(
+        self, command: list[object], tmp_path: Path
+    ) -> None:
+        with subprocess.Popen(
+            [*command, "--rounds", "100000"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            assert running.stderr
+            while "round 3: official" not in running.stderr.readline():
+                assert running.poll() is None
+            running.send_signal(signal.SIGINT)
+            output, _ = running.communicate(timeout=120)
+        assert running.returncode == 130
+        assert "| TorchEngine |" in output
+        saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+        assert len(saved["samples"]) >= 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +25,7 @@ COLUMNS = (
 )
 OWN, RIVAL, LIMIT = "#0072B2", "#E69F00", "#000000"
 """Colours that the colour-blind tell apart too (Okabe, Ito: Color Universal Design, 2008)."""
+MARKERS = "osD^vPX*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +131,18 @@ def lines(
 
 def growth(samples: Sequence[Sample], name: str) -> dict[str, float]:
     """Exponent of time in documents for each length of passages that was asked in two counts."""
+    seconds: dict[Cell, list[float]] = {}
+    for one in samples:
+        if one.name == name:
+            seconds.setdefault(one.cell, []).append(one.seconds)
     found = {}
-    cells = {one.cell for one in samples if one.name == name}
-    for low, high in sorted({(cell.low, cell.high) for cell in cells}):
-        counts = sorted(cell.count for cell in cells if (cell.low, cell.high) == (low, high))
-        if len(counts) > 1:
-            few, many = (
-                median(
-                    one.seconds
-                    for one in samples
-                    if one.name == name and one.cell == Cell(low, high, count)
-                )
-                for count in (counts[0], counts[-1])
-            )
-            found[f"{low}-{high}"] = math.log(many / few) / math.log(counts[-1] / counts[0])
+    by_length = sorted(seconds, key=lambda cell: (cell.low, cell.high, cell.count))
+    for length, cells in groupby(by_length, key=lambda cell: cell.length):
+        kinds = [*cells]
+        few, many = kinds[0], kinds[-1]
+        if few.count < many.count:
+            times = median(seconds[many]) / median(seconds[few])
+            found[length] = math.log(times) / math.log(many.count / few.count)
     return found
 
 
@@ -199,6 +199,48 @@ def draw(rows: Sequence[Line], cell: Cell, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, bbox_to_anchor=(1, 1))
     figure.savefig(file)
+
+
+def draw_profile(tables: Mapping[Cell, Sequence[Line]], file: Path) -> None:
+    """A panel for each number of passages, and in it a line for each way over their lengths."""
+    from matplotlib.figure import Figure
+
+    counts = sorted({cell.count for cell in tables})
+    shortest_first = sorted(tables, key=lambda cell: cell.low)
+    lengths = [*dict.fromkeys(cell.length for cell in shortest_first)]
+    names = [name for name in CONTENDERS if any(_rights(rows, name) for rows in tables.values())]
+    reference = CONTENDERS[reference_of(names)].label if names else ""
+    figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for panel, count in zip(panels, counts, strict=True):
+        for number, name in enumerate(names):
+            found = {
+                cell.length: line.ratio
+                for cell, rows in tables.items()
+                if cell.count == count
+                for line in _rights(rows, name)
+            }
+            own = CONTENDERS[name].own
+            panel.plot(
+                [lengths.index(length) for length in found],
+                [*found.values()],
+                color=OWN if own else RIVAL,
+                linestyle="-" if own else "--",
+                marker=MARKERS[number % len(MARKERS)],
+                label=CONTENDERS[name].label,
+            )
+        panel.set_xticks(range(len(lengths)), lengths)
+        panel.set_ylim(bottom=0)
+        panel.set(title=f"{count} passages", xlabel="tokens of each")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"times {reference}")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(file)
+
+
+def _rights(rows: Sequence[Line], name: str) -> list[Line]:
+    return [one for one in rows if one.name == name and not one.wrong]
 
 
 def as_dict(sample: Sample) -> dict[str, Any]:

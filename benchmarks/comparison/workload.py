@@ -53,9 +53,13 @@ class Cell:
     count: int
     """Passages of a request."""
 
+    @property
+    def length(self) -> str:
+        """Tokens of a passage, as text."""
+        return f"{self.low}" if self.low == self.high else f"{self.low}-{self.high}"
+
     def __str__(self) -> str:
-        length = f"{self.low}" if self.low == self.high else f"{self.low}-{self.high}"
-        return f"{self.count} passages of {length} tokens"
+        return f"{self.count} passages of {self.length} tokens"
 
 
 @dataclass(frozen=True, slots=True)
