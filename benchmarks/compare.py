@@ -4,9 +4,9 @@ Each way runs in a process of its own and is asked in turn, so that one is busy 
 as `--alive` says are in memory at once, TorchEngine always among them. Interrupted, it writes what
 there is.
 
-    python -m benchmarks.compare                                  # the 0.6B geometry, quick
+    python -m benchmarks.compare                                  # the 0.6B geometry, 16 passages
     python -m benchmarks.compare --profile full --output results  # lengths and counts; hours
-    python -m benchmarks.compare --profile full --patience 120    # fewer rounds of what is slow
+    python -m benchmarks.compare --profile 10x200,100x200 --patience 120  # fewer slow rounds
     python -m benchmarks.compare --only official,torch-engine --rounds 7
     python -m benchmarks.compare --device cuda --geometry 4B --count 100
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,8 +38,8 @@ ANCHOR = "torch-engine"
 """In every group, and so asked the same several times."""
 FORGETTING = 20
 """Other queries, after which it does not know the prefixes of the group before any more."""
-PROFILE = [Cell(length, length, count) for length in (50, 200, 1000) for count in (10, 100)]
-"""The full profile; `--tokens` and `--count` make the quick one."""
+PROFILE = "10x50,100x50,10x200,100x200,10x1000,100x1000"
+"""The full one: numbers of passages, and tokens of each."""
 TUNING_TOKENS = 3000
 """About so many tokens are scored to find a contender's best settings on a CPU."""
 DEFAULT = [name for name in CONTENDERS if name != "torch-compiled"]
@@ -179,7 +180,7 @@ def main() -> None:
     file = tokenizer_file(model)
     workload = Workload(load_tokenizer(file), file)
     low, high = (tokens - workload.overhead() for tokens in given.tokens)
-    cells = PROFILE if given.profile == "full" else [Cell(low, high, given.count)]
+    cells = given.profile or [Cell(low, high, given.count)]
     if min(cell.low for cell in cells) < 1:
         raise SystemExit(f"--tokens: a prompt alone takes {workload.overhead()}; give more")
     given.output.mkdir(parents=True, exist_ok=True)
@@ -288,14 +289,16 @@ def _arguments() -> argparse.Namespace:
         "passages of one kind that took a group of ways longer get no further round"
     ))  # fmt: skip
     parser.add_argument("--alive", type=int, default=3, help="contenders in memory at once")
-    parser.add_argument("--profile", choices=("quick", "full"), default="quick")
-    parser.add_argument("--count", type=int, default=16, help="passages of a query (quick)")
+    parser.add_argument("--profile", type=_cells, metavar="full|COUNTxTOKENS,...", help=(
+        f"several kinds of requests, such as 10x50,100x200; full: {PROFILE}"
+    ))  # fmt: skip
+    parser.add_argument("--count", type=int, default=16, help="passages of a query (no profile)")
     parser.add_argument(
         "--tokens",
         type=_span,
         default=(126, 250),
         metavar="LOW-HIGH",
-        help="tokens of a whole prompt (quick)",
+        help="tokens of a whole prompt (no profile)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "npu"), default="cpu")
     parser.add_argument(
@@ -321,6 +324,17 @@ def _names(text: str) -> list[str]:
     if unknown := [name for name in names if name not in CONTENDERS]:
         raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; use {', '.join(CONTENDERS)}")
     return names
+
+
+def _cells(text: str) -> list[Cell]:
+    found = []
+    for one in (PROFILE if text == "full" else text).split(","):
+        numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", one)
+        if not numbers:
+            raise argparse.ArgumentTypeError(f"{one!r}; give passages and tokens, such as 10x50")
+        count, length = map(int, numbers.groups())
+        found.append(Cell(length, length, count))
+    return found
 
 
 def _span(text: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from itertools import pairwise
 from pathlib import Path
 
@@ -122,6 +123,20 @@ class TestLines:
         assert "<!-- TorchEngine -->" in drawn
         assert "<!-- times official transformers code -->" in drawn
         assert "vLLM" not in drawn
+
+
+class TestProfile:
+    def test_full_has_every_length_in_every_number(self) -> None:
+        cells = compare._cells("full")
+        assert {(cell.count, cell.low) for cell in cells} == {
+            (count, length) for count in (10, 100) for length in (50, 200, 1000)
+        }
+        assert all(cell.low == cell.high for cell in cells)
+
+    @pytest.mark.parametrize("text", ["", "50", "10x", "0x50", "10x50,", "10x-1", "quick"])
+    def test_what_is_no_profile_is_named(self, text: str) -> None:
+        with pytest.raises(ArgumentTypeError, match="such as 10x50"):
+            compare._cells(text)
 
 
 class TestGroups:
