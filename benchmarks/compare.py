@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ DEFAULT = [name for name in CONTENDERS if name != "torch-compiled"]
 """The other needs a compiler, and a minute to start."""
 CPU_ALONE = "vllm-all-cores"
 """Elsewhere it is the same as the one before it."""
+ENDING = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = 130
 """Status of a program that Ctrl-C ended, as shells have it."""
 PAUSE_SECONDS = 0.5
@@ -175,6 +177,8 @@ def say(what: str) -> None:
 def main() -> None:
     """Compare, and print Markdown; status 1 if a contender's scores are wrong."""
     given = _arguments()
+    for one in ENDING:  # a shell has what is in the background ignore the first
+        signal.signal(one, _interrupt)
     dtype = given.dtype or ("float32" if given.device == "cpu" else "bfloat16")
     model = given.model or random_model(given.tokenizer, given.geometry, dtype, given.device)
     file = tokenizer_file(model)
@@ -197,6 +201,13 @@ def main() -> None:
     if not comparison.samples:
         raise SystemExit(f"nothing to compare with; see {given.output / 'compare.log'}")
     sys.exit(_write(comparison, given.output) or status)
+
+
+def _interrupt(*_: object) -> None:
+    """Once: a second time would leave contenders behind."""
+    for one in ENDING:
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _write(comparison: Comparison, output: Path) -> bool:

@@ -221,8 +221,9 @@ class TestComparisonAsAUserRunsIt:
         assert len(saved["samples"]) == 2 * rounds
         assert saved["left_out"] == {}
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_interrupted_it_writes_what_there_is(
-        self, command: list[object], tmp_path: Path
+        self, command: list[object], tmp_path: Path, number: signal.Signals
     ) -> None:
         with subprocess.Popen(
             [*command, "--rounds", "100000"],
@@ -234,7 +235,8 @@ class TestComparisonAsAUserRunsIt:
             assert running.stderr
             while "round 3: official" not in running.stderr.readline():
                 assert running.poll() is None
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
+            running.send_signal(number)  # by somebody impatient
             output, _ = running.communicate(timeout=120)
         assert running.returncode == 130
         assert "| TorchEngine |" in output
