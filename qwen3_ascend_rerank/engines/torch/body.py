@@ -133,19 +133,18 @@ def _turns(
     module: Any, hidden: torch.Tensor, positions: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines for `_turn`, each (tokens, 1, head_dim)."""
-    import torch
-
     cos, sin = (turn[0, :, None] for turn in module(hidden[None], positions[None]))
-    first, second = sin.chunk(2, dim=-1)
-    return cos, torch.cat((-first, second), dim=-1)
+    return cos, sin
 
 
 def _turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """The rotary embedding: x · cos + (-x₂, x₁) · sin, the minus being in `sin` already."""
-    import torch
-
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat((second, first), dim=-1).mul_(sin).addcmul_(heads, cos)
+    """The rotary embedding, x · cos + (-x₂, x₁) · sin, with the fewest reads and writes."""
+    turned = heads * cos
+    (first, second), (sin_first, sin_second) = heads.chunk(2, dim=-1), sin.chunk(2, dim=-1)
+    turned_first, turned_second = turned.chunk(2, dim=-1)
+    turned_first.addcmul_(second, sin_first, value=-1)
+    turned_second.addcmul_(first, sin_second)
+    return turned
 
 
 def _with_known(

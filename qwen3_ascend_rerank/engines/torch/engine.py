@@ -55,7 +55,7 @@ class TorchEngine:
             batch_tokens: tokens of one pass; if not given, 1,024 on a CPU and elsewhere what free
                 memory allows. Halved when memory runs out.
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
-                takes about a minute in the first call and a C++ compiler on a CPU.
+                takes up to a minute in the first call and a C++ compiler on a CPU.
         """
         self._model = model
         self._max_length = max_length
