@@ -25,6 +25,7 @@ from benchmarks.comparison.roofline import read_shapes
 from benchmarks.comparison.workload import Cell, Workload, random_model
 from qwen3_ascend_rerank.checkpoint import tokenizer_file
 from qwen3_ascend_rerank.engines.torch import TorchEngine
+from qwen3_ascend_rerank.engines.torch.linear import pack
 from qwen3_ascend_rerank.prompt import (
     DEFAULT_INSTRUCTION,
     PromptBatch,
@@ -52,7 +53,8 @@ class RoundedLinear(torch.nn.Module):
     def __init__(self, linear: torch.nn.Linear) -> None:
         """Round the weight."""
         super().__init__()
-        self.weight = rounded(linear.weight.detach())
+        weight = linear.weight.detach()
+        self.weight = rounded(weight.to_dense() if weight.is_mkldnn else weight)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """The product of what int8 leaves of both."""
@@ -71,8 +73,10 @@ def products(inputs: int, outputs: int) -> dict[str, Callable[[], Any]]:
         product = torch._int_mm((rows / token).round_().to(torch.int8), across)
         return product.float().mul_(token).mul_(scales)
 
+    layer = torch.nn.Sequential(torch.nn.Linear(inputs, outputs, bias=False))
+    pack(layer)  # as TorchEngine multiplies, where that is faster
     found: dict[str, Callable[[], Any]] = {
-        "float32": lambda: torch.nn.functional.linear(rows, weight),
+        "float32": lambda: layer(rows),
         "torch._int_mm": int_mm,
     }
     engines = [one for one in torch.backends.quantized.supported_engines if one not in LEFT_OUT]

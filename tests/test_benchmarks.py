@@ -124,6 +124,25 @@ class TestLines:
         assert "<!-- times official transformers code -->" in drawn
         assert "vLLM" not in drawn
 
+    def test_the_picture_of_a_profile_holds_every_point(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        figure = pytest.importorskip("matplotlib.figure").Figure
+        tops: list[float] = []
+        monkeypatch.setattr(
+            figure, "savefig", lambda self, _: tops.extend(one.get_ylim()[1] for one in self.axes)
+        )
+        tables = {}
+        for cell, seconds in {CELL: 2.0, Cell(50, 50, 100): 9.0}.items():
+            samples = [
+                sample("official", seconds, cell=cell),
+                sample("torch-engine", 1.0, cell=cell),
+            ]
+            tables[cell] = report.lines(samples, "torch-engine", {}, cell)
+        report.draw_profile(tables, Path("profile.svg"))
+        assert len(tops) == 2
+        assert min(tops) > 9
+
 
 class TestProfile:
     def test_full_has_every_length_in_every_number(self) -> None:
@@ -195,6 +214,13 @@ class TestInt8:
         alone = int8.rounded(rows[2:3])
         assert torch.equal(int8.rounded(rows)[2:3], alone)
         assert (alone - rows[2:3]).abs().max() <= rows[2].abs().max() / 127 * 0.501
+
+    def test_a_layer_is_rounded_however_its_weight_lies_in_memory(self) -> None:
+        plain = torch.nn.Linear(64, 8, bias=False)
+        packed = torch.nn.Linear(64, 8, bias=False)
+        packed.weight = torch.nn.Parameter(plain.weight.detach().to_mkldnn(), requires_grad=False)
+        rows = torch.randn(5, 64)
+        assert torch.equal(int8.RoundedLinear(packed)(rows), int8.RoundedLinear(plain)(rows))
 
 
 @pytest.mark.full

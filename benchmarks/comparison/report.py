@@ -230,9 +230,9 @@ def draw_profile(tables: Mapping[Cell, Sequence[Line]], file: Path) -> None:
                 label=CONTENDERS[name].label,
             )
         panel.set_xticks(range(len(lengths)), lengths)
-        panel.set_ylim(bottom=0)
         panel.set(title=f"{count} passages", xlabel="tokens of each")
         panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylim(bottom=0)  # of all, once every line is there: its top stays as it is
     panels[0].set_ylabel(f"times {reference}")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
