@@ -25,6 +25,8 @@ QUIET = "ignore:IProgress not found"
 """What tqdm says where there are no widgets."""
 TIMEOUT = 300
 """Seconds that a cell may take."""
+WIDTH = "100"
+"""Columns of what cells print, whatever the terminal is that they are made in."""
 
 
 def source_of(name: str) -> Path:
@@ -59,7 +61,7 @@ def run(notebook: Any, **environment: str) -> Any:
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
-    ).execute(env={**os.environ, "PYTHONWARNINGS": QUIET, **environment})
+    ).execute(env={**os.environ, "COLUMNS": WIDTH, "PYTHONWARNINGS": QUIET, **environment})
     notebook.metadata["language_info"] = {"name": "python"}  # the kernel adds its version
     return notebook
 
