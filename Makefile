@@ -16,6 +16,8 @@ SOURCES := qwen3_ascend_rerank integrations scripts benchmarks notebooks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Files go to two processes in the order of their names, in which the slowest come early.
+TOGETHER := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo notebooks test test-full lint format clean
@@ -30,7 +32,7 @@ notebooks: $(VENV)/test $(VENV)/vllm  ## Make the notebooks from their sources
 	$(BIN)/python notebooks/build.py
 
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
-	$(PYTEST)
+	$(PYTEST) $(TOGETHER)
 	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
