@@ -31,8 +31,8 @@ from benchmarks.comparison.contenders import CONTENDERS, Setup
 from benchmarks.comparison.processes import LeftOutError, Worker
 from benchmarks.comparison.report import Sample
 from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload, random_model
-from qwen3_ascend_rerank.checkpoint import tokenizer_file
 from qwen3_ascend_rerank.commands.bench.machine import describe
+from qwen3_ascend_rerank.models import tokenizer_file
 from qwen3_ascend_rerank.prompt import load_tokenizer
 
 ANCHOR = "torch-engine"

@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.comparison.roofline import read_shapes
 from benchmarks.comparison.workload import Cell, Workload, random_model
-from qwen3_ascend_rerank.checkpoint import tokenizer_file
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.engines.torch.linear import pack
+from qwen3_ascend_rerank.models import tokenizer_file
 from qwen3_ascend_rerank.prompt import (
     DEFAULT_INSTRUCTION,
     PromptBatch,

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.comparison.workload import Cell, Workload
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.checkpoint import tokenizer_file
+from qwen3_ascend_rerank.models import tokenizer_file
 from qwen3_ascend_rerank.prompt import QwenTokenizer, load_tokenizer
 from qwen3_ascend_rerank.testing import FakeEngine
 

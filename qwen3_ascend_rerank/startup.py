@@ -11,10 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from . import lexical
-from .checkpoint import tokenizer_file
 from .engines import Engine, EngineSpec
 from .engines.base import ReplicatedEngine
 from .errors import SelfcheckError
+from .models import tokenizer_file
 from .prompt import QwenTokenizer, load_tokenizer
 from .runtime.detect import detect
 from .runtime.paths import cache_folder

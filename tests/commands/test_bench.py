@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.checkpoint import tokenizer_file
 from qwen3_ascend_rerank.commands.bench.load import (
     Answer,
     Arrivals,
@@ -32,6 +31,7 @@ from qwen3_ascend_rerank.commands.bench.report import ROWS, Run, error_lines, pe
 from qwen3_ascend_rerank.commands.bench.workload import random_requests
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.errors import EngineError
+from qwen3_ascend_rerank.models import tokenizer_file
 from qwen3_ascend_rerank.prompt import load_tokenizer
 from qwen3_ascend_rerank.testing import FakeEngine
 

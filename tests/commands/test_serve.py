@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from qwen3_ascend_rerank.checkpoint import Checkpoint
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, near, url
@@ -22,6 +21,7 @@ from qwen3_ascend_rerank.commands.serve.secret import find_key
 from qwen3_ascend_rerank.commands.serve.view import shell_line
 from qwen3_ascend_rerank.errors import InvalidInputError
 from qwen3_ascend_rerank.lexical import checkpoint_folder
+from qwen3_ascend_rerank.models import Checkpoint
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
 from qwen3_ascend_rerank.runtime.detect import Machine
 from tests.runtime.machines import VERSIONS, cpu, cuda, npu, recorded

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from qwen3_ascend_rerank import EngineDeadError, EngineError, EngineInfo, PromptBatch
-from qwen3_ascend_rerank.checkpoint import Checkpoint
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine, launch
+from qwen3_ascend_rerank.models import Checkpoint
 from qwen3_ascend_rerank.runtime.detect import Machine
 
 

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from ...checkpoint import tokenizer_file
 from ...errors import InvalidInputError
+from ...models import tokenizer_file
 from ...settings import RerankSettings
 from ..options import default, json_object, setting
 from ..screen import described_model, messages, output, print_error, waiting

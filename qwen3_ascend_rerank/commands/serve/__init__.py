@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from ...checkpoint import open_checkpoint
 from ...errors import EngineError
+from ...models import open_checkpoint
 from ..options import default, setting
 from . import secret
 from .address import LAST_PORT, check_free, near

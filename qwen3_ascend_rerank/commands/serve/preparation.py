@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...checkpoint import Checkpoint, open_checkpoint
 from ...errors import MissingDependencyError
+from ...models import Checkpoint, open_checkpoint
 from ...runtime import server
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ... import lexical
-from ...checkpoint import TOKENIZER_FILE, tokenizer_file
 from ...errors import ModelError, ModelNotFoundError, UnsupportedServerError
+from ...models import TOKENIZER_FILE, tokenizer_file
 from .connection import Connection
 from .faults import AnswerFaultError, RefusedError
 

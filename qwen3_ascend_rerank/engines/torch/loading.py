@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...checkpoint import Checkpoint, open_checkpoint, tokenizer_file
 from ...errors import CorruptModelError, InvalidInputError, MissingDependencyError
+from ...models import Checkpoint, open_checkpoint, tokenizer_file
 from ...prompt import QwenTokenizer, load_tokenizer
 from ..base import EngineInfo
 from . import memory

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from ...checkpoint import Checkpoint, open_checkpoint, tokenizer_file
 from ...errors import EngineDeadError, EngineError, MissingDependencyError
+from ...models import Checkpoint, open_checkpoint, tokenizer_file
 from ...prompt import PromptBatch
 from ...runtime import probes
 from ...runtime.detect import Machine, detect

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import lexical
-from .errors import (
+from .. import lexical
+from ..errors import (
     CorruptModelError,
     MissingDependencyError,
     ModelNotFoundError,
