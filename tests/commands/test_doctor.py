@@ -412,7 +412,9 @@ def test_the_real_server(vllm_server: VLLMServer) -> None:
     found = diagnosed("--url", vllm_server.url, *SHORT, QWEN3_RERANK_API_KEY=API_KEY)
     assert "serves lexical" in found["server.model"][0]["found"]
     assert "/classify, /pooling, /v1/score" in found["server.routes"][0]["found"]
-    assert "/classify" in found["server.key"][0]["found"]
+    assert found["server.key"][0]["found"].endswith(
+        "/tokenize, /classify, /pooling, /score, /rerank"
+    )
     assert "/v1/" not in found["server.key"][0]["found"]
-    assert found["server.template"][0]["found"] == "it has no template"
+    assert "it has Qwen3-Reranker's template" in found["server.template"][0]["found"]
     assert {each["severity"] for each in found["server.selfcheck"]} == {"ok"}

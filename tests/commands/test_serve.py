@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
+from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, near, url
@@ -21,13 +24,25 @@ from qwen3_ascend_rerank.commands.serve.secret import find_key
 from qwen3_ascend_rerank.commands.serve.view import shell_line
 from qwen3_ascend_rerank.errors import InvalidInputError
 from qwen3_ascend_rerank.lexical import checkpoint_folder
-from qwen3_ascend_rerank.models import Checkpoint
+from qwen3_ascend_rerank.models import Checkpoint, tokenizer_file
+from qwen3_ascend_rerank.prompt import load_tokenizer
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
 from qwen3_ascend_rerank.runtime.detect import Machine
+from qwen3_ascend_rerank.serving import abilities, gate, ready
+from qwen3_ascend_rerank.serving.judgement import Terms
+from qwen3_ascend_rerank.serving.template import template_text
 from tests.runtime.machines import VERSIONS, cpu, cuda, npu, recorded
 from tests.support.servers import VLLMServer, free_port
 
 SECRET = "sesame-open-7"
+ASKED: dict[str, Any] = {
+    "query": "What is the capital of China?",
+    "documents": [
+        "Bread is made of flour, water and salt.",
+        "Beijing is the capital of China.",
+        "The capital of France is Paris.",
+    ],
+}
 
 
 @dataclass
@@ -134,27 +149,79 @@ class TestADryRun:
         place = command.index(words[0])
         assert command[place : place + 3] == words
 
-    def test_fetches_no_weights(self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fetches_no_weights(
+        self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         fetched: list[bool] = []
+        shutil.copy(tokenizer_file("lexical"), tmp_path)
 
         def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
             fetched.append(weights)
             config = json.loads((checkpoint_folder() / "config.json").read_text())
-            return Checkpoint(model, Path("/hub/snapshot"), config)
+            return Checkpoint(model, tmp_path, config)
 
         monkeypatch.setattr(preparation, "open_checkpoint", open_checkpoint)
         done = dry_run(cuda("0.30.0"), model="Qwen/Qwen3-Reranker-0.6B")
         assert fetched == [False]
         (command,) = done.lines
-        assert value(command, "--model") == "/hub/snapshot"
+        assert value(command, "--model") == str(tmp_path)
         assert value(command, "--served-model-name") == "Qwen/Qwen3-Reranker-0.6B"
         assert "a start without --dry-run fetches them" in done.told
 
-    def test_says_whom_it_is_for(self, dry_run: Serve) -> None:
-        without, with_template = dry_run(cuda("0.30.0")), dry_run(cuda("0.30.0"), "--template")
-        assert "mean nothing without --template" in without.told
-        assert "--template" not in with_template.told
-        assert "--chat-template" in with_template.lines[0]
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_has_a_template_where_this_vllm_applies_one(self, dry_run: Serve, version: str) -> None:
+        done = dry_run(cuda(version))
+        can = abilities.can(version, "template")
+        assert ("--chat-template" in done.lines[0]) is can
+        assert (f"vLLM {version} applies no template" in done.told) is not can
+        assert self.terms(done).template is can
+        assert self.terms(done).version == version
+        assert "--chat-template" not in dry_run(cuda(version), "--no-template").lines[0]
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_refuses_everywhere_what_cannot_be_right(self, dry_run: Serve, version: str) -> None:
+        for arguments in ([], ["--no-template"]):
+            done = dry_run(cuda(version), *arguments)
+            assert value(done.lines[0], "--middleware") == gate.MIDDLEWARE
+            tokenizer = load_tokenizer(tokenizer_file("lexical"))
+            assert self.terms(done).head == tokenizer.head
+            assert self.terms(done).tail == tokenizer.tail
+
+    def test_says_that_plain_texts_are_refused_without_a_template(self, dry_run: Serve) -> None:
+        assert "are refused" not in dry_run(cuda("0.30.0")).told
+        told = dry_run(cuda("0.30.0"), "--no-template").told
+        assert "there is no template: this package's own clients send whole prompts" in told
+        assert "plain queries and documents are refused" in told
+
+    def test_gives_the_template_an_instruction(
+        self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = 'Find "it" {{ 7 }} 中\n'
+        done = dry_run(cuda("0.30.0"), "--instruction", asked)
+        file = Path(value(done.lines[0], "--chat-template"))
+        assert file.read_text() == template_text(asked)
+        assert self.terms(done).instruction == asked
+        monkeypatch.setenv("QWEN3_RERANK_INSTRUCTION", asked)
+        assert dry_run(cuda("0.30.0")).lines[0] == done.lines[0]
+
+    def test_takes_several_names(self, dry_run: Serve) -> None:
+        names = ["lexical", "model___VLLM", "排序"]
+        words = [word for name in names for word in ("--served-model-name", name)]
+        (command,) = dry_run(cuda("0.30.0"), *words).lines
+        place = command.index("--served-model-name")
+        assert command[place + 1 : place + 4] == names
+        assert command.count("--served-model-name") == 1
+
+    def test_keeps_python_in_front(self, dry_run: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
+        (command,) = dry_run(cuda("0.30.0")).lines
+        assert command[:3] == ["env", "-u", "VLLM_USE_RUST_FRONTEND"]
+
+    @staticmethod
+    def terms(done: Done) -> Terms:
+        """What the server would be told of itself."""
+        (given,) = (word for word in done.lines[0] if word.startswith(gate.VARIABLE))
+        return Terms(**json.loads(given.partition("=")[2]))
 
 
 class TestTheKey:
@@ -210,7 +277,6 @@ class TestTheKey:
     @pytest.mark.parametrize(
         ("host", "key", "said"),
         [
-            ("127.0.0.1", None, "mean nothing without --template use Reranker"),
             ("127.0.0.1", SECRET, "note vLLM asks for the API key on /v1 only, not on /classify"),
             ("0.0.0.0", None, "warning there is no API key"),
             ("0.0.0.0", SECRET, "warning vLLM asks for the API key on /v1 only, not on /classify"),
@@ -237,6 +303,21 @@ class TestRefused:
             (npu("0.18.0", chip="310P3"), [], {}, "310P cannot run pooling models"),
             (cuda("0.30.0"), [], {"max_model_len": 100}, "give at least 8193"),
             (cuda("0.13.0"), ["--template"], {}, "does not apply a template to scores"),
+            (cuda("0.13.0"), ["--instruction", "x"], {}, "leave --template and --instruction out"),
+            (cuda("0.30.0"), ["--instruction", " "], {}, "instruction is ' ' (str); pass a str"),
+            (
+                cuda("0.30.0"),
+                ["--instruction", "x", "--no-template"],
+                {},
+                "for the template, which --no-template leaves out",
+            ),
+            (
+                cuda("0.30.0"),
+                ["--instruction", "word " * 300, "--max-length", "300"],
+                {},
+                "shorten the query or the instruction, or raise max_length",
+            ),
+            (cuda("0.30.0"), [], {"chat_template": "x"}, "--chat-template cannot be passed on"),
             (npu("0.23.0"), ["--replicas", "2"], {}, "need 2 NPUs and 1 can be seen"),
             (cuda("0.30.0"), [], {"runner": "generate"}, "runner must be 'pooling'"),
             (cuda("0.30.0"), [], {"api_key": ["x"]}, "list of processes"),
@@ -250,7 +331,7 @@ class TestRefused:
         options: dict[str, Any],
         message: str,
     ) -> None:
-        of_server = tuple(options.keys() & {"api_key"})
+        of_server = tuple(options.keys() & {"api_key", "chat_template"})
         given = {name: options[name] for name in options if name not in of_server}
         done = dry_run(machine, *arguments, options=given, server_options=of_server)
         assert (done.status, done.printed) == (1, "")
@@ -312,6 +393,7 @@ class TestAStart:
         assert environment["VLLM_API_KEY"] == SECRET
         assert environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
         assert environment["KEPT"] == "1"
+        assert SECRET not in environment[ready.VARIABLE]
 
 
 class TestAddresses:
@@ -353,7 +435,78 @@ class TestAddresses:
         assert url("0.0.0.0", 80) == f"http://{socket.gethostname()}:80"
 
 
-def test_the_real_command_has_become_vllm_and_shows_no_key(vllm_server: VLLMServer) -> None:
-    command = vllm_server.command_line()
-    assert command[1:4] == ["-m", *ENTRIES[0]]
-    assert vllm_server.api_key not in " ".join(command)
+class TestTheRealServer:
+    """As the README starts it, asked as platforms ask: by plain texts."""
+
+    def test_has_become_vllm_and_shows_no_key(self, vllm_server: VLLMServer) -> None:
+        command = vllm_server.command_line()
+        assert command[1:4] == ["-m", *ENTRIES[0]]
+        assert vllm_server.api_key not in " ".join(command)
+
+    @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank", "/invocations"])
+    def test_puts_the_passage_that_answers_first(
+        self, vllm_server: VLLMServer, lexical: Reranker, path: str
+    ) -> None:
+        answer = post(vllm_server, path, {"model": "lexical", "top_n": 2, **ASKED})
+        assert answer.status_code == 200
+        right = lexical.rerank(ASKED["query"], ASKED["documents"], top_n=2)
+        rows = answer.json()["results"]
+        assert [row["index"] for row in rows] == [one.index for one in right] == [1, 2]
+        scores = [row["relevance_score"] for row in rows]
+        assert scores == pytest.approx([one.score for one in right], abs=1e-4)
+        assert rows[0]["document"]["text"] == ASKED["documents"][1]
+
+    @pytest.mark.parametrize("path", ["/score", "/v1/score"])
+    def test_scores_pairs(self, vllm_server: VLLMServer, lexical: Reranker, path: str) -> None:
+        body = {"text_1": ASKED["query"], "text_2": ASKED["documents"]}
+        rows = post(vllm_server, path, body).json()["data"]
+        right = lexical.score(ASKED["query"], ASKED["documents"])
+        assert [row["score"] for row in rows] == pytest.approx(right, abs=1e-4)
+
+    def test_takes_an_instruction_by_either_name(
+        self, vllm_server: VLLMServer, lexical: Reranker
+    ) -> None:
+        right = lexical.score(ASKED["query"], ASKED["documents"], instruction="Find bread.")
+        for name in ("instruction", "instruct"):
+            body = {**ASKED, name: "Find bread.", "top_n": None, "max_tokens_per_doc": None}
+            rows = post(vllm_server, "/v1/rerank", body).json()["results"]
+            found = {row["index"]: row["relevance_score"] for row in rows}
+            assert [found[n] for n in range(3)] == pytest.approx(right, abs=1e-4)
+
+    @pytest.mark.parametrize(
+        ("path", "body", "why"),
+        [
+            ("/v1/rerank", {**ASKED, "query": ""}, "the query is empty"),
+            ("/v1/rerank", {**ASKED, "truncate_prompt_tokens": 50}, "cuts off the end"),
+            ("/rerank", {**ASKED, "padding": "max_length"}, "puts tokens behind"),
+            ("/v1/rerank", {**ASKED, "query": f"<Instruct>: x\n<Query>: {ASKED}"}, "doubled"),
+            ("/classify", {"input": ASKED["documents"]}, "not Qwen3-Reranker's whole prompt"),
+            ("/pooling", {"input": [[1, 2, 3]], "task": "classify"}, "whole prompt"),
+            ("/invocations", {"messages": [{"role": "user", "content": "x"}]}, "another prompt"),
+            ("/v1/rerank", {**ASKED, "documents": ["long " * 900]}, "maximum"),
+        ],
+    )
+    def test_refuses_what_would_get_a_wrong_score(
+        self, vllm_server: VLLMServer, path: str, body: dict[str, Any], why: str
+    ) -> None:
+        answer = post(vllm_server, path, body)
+        assert answer.status_code == 400
+        assert why in answer.json()["error"]["message"]
+
+    def test_ends_its_start_with_what_to_do_next(self, vllm_server: VLLMServer) -> None:
+        last = vllm_server.printed().partition("\nready    ")[2].splitlines()
+        assert last[0] == f"lexical at {vllm_server.url}"
+        assert last[1] == f"check    qwen3-rerank doctor --url {vllm_server.url}"
+        assert last[2] == f'Python   Reranker(base_url="{vllm_server.url}", api_key=…)'
+        curl = last[3].removeprefix("others   ")
+        assert vllm_server.api_key not in curl
+        if shutil.which("curl"):
+            keyed = {**os.environ, "VLLM_API_KEY": vllm_server.api_key}
+            done = subprocess.run(["sh", "-c", curl], capture_output=True, env=keyed, check=True)
+            assert json.loads(done.stdout)["results"][0]["index"] == 1
+
+
+def post(server: VLLMServer, path: str, body: dict[str, Any]) -> httpx.Response:
+    """As anybody may who has the key."""
+    key = {"Authorization": f"Bearer {server.api_key}"}
+    return httpx.post(f"{server.url}{path}", json=body, headers=key, timeout=60)

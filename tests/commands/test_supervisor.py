@@ -87,12 +87,15 @@ def failing(number: int, code: str) -> Replica:
 
 
 def supervised(
-    replicas: list[Replica], *steps: Callable[[], object], patience: Patience = QUICK
+    replicas: list[Replica],
+    *steps: Callable[[], object],
+    patience: Patience = QUICK,
+    announcement: str = "",
 ) -> int | None:
     """Run `replicas` and, one after the other, `steps`, each until it gives something true."""
 
     async def work() -> int | None:
-        running = asyncio.create_task(Supervisor(replicas, patience).run())
+        running = asyncio.create_task(Supervisor(replicas, announcement, patience).run())
         for step in steps:
             end = asyncio.get_running_loop().time() + 30
             while not step():
@@ -228,6 +231,61 @@ def test_what_is_printed_keeps_its_lines(capfd: pytest.CaptureFixture[str]) -> N
     assert "[7] last" in lines
     assert out.count("#") == 200_000
     assert all(line.startswith("[7] ") for line in lines)
+
+
+def test_what_to_do_next_is_said_once_all_answer(
+    lives: Lives, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def is_said() -> bool:
+        said.append(capfd.readouterr().out)
+        return "ready" in "".join(said)
+
+    replicas = [stand_in(0, lives), stand_in(1, lives)]
+    supervised(
+        replicas,
+        is_said,
+        send(signal.SIGKILL, lambda: lives.pids()[0]),
+        lambda: lives.are(3),
+        after(0.2),
+        send(signal.SIGTERM),
+        announcement="ready    here\nothers   there",
+    )
+    lines = "".join([*said, capfd.readouterr().out]).splitlines()
+    assert lines.count("ready    here") == 1
+    place = lines.index("ready    here")
+    assert lines[place + 1] == "others   there"
+    assert sum("answers on port" in line for line in lines[:place]) == 2
+
+
+TALKATIVE = f"{SERVER.rpartition('while True')[0]}\nwhile True:\n    print('x' * 10_000)"
+
+
+def test_it_ends_though_nobody_reads_what_is_printed(lives: Lives) -> None:
+    """As behind `| less`, or a log driver that hangs: the pipe is full, and stays so."""
+    port = free_port()
+    script = f"""
+import asyncio, os, sys
+from qwen3_ascend_rerank.commands.serve.supervisor import Patience, Replica, Supervisor
+command = [sys.executable, "-c", {TALKATIVE!r}, "{port}", {str(lives.file)!r}, "orderly"]
+replica = Replica(0, command, dict(os.environ), "127.0.0.1", {port})
+asyncio.run(Supervisor([replica], patience=Patience(reading=0.2)).run())
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert wait_until(lambda: lives.are(1), 60)
+            (server,) = psutil.Process(process.pid).children()
+            before = server.cpu_times().user
+            assert wait_until(lambda: server.cpu_times().user > before + 0.3, 60)  # it is not stuck
+            process.terminate()
+            assert process.wait(30) == 0
+            assert wait_until(lives.are_over, 5)
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+        finally:
+            process.kill()
 
 
 @linux

@@ -26,7 +26,7 @@ from qwen3_ascend_rerank import (
     UnsupportedServerError,
 )
 from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, build_batch
-from qwen3_ascend_rerank.runtime.server import TEMPLATE
+from qwen3_ascend_rerank.serving.template import FILE as TEMPLATE
 from qwen3_ascend_rerank.startup import open_tokenizer
 from tests.support.pairs import QUERIES, log_odds, make_documents
 from tests.support.servers import API_KEY, MAX_MODEL_LEN, VLLMServer, free_port
@@ -106,36 +106,31 @@ def test_scores_by_every_other_route_are_too(
 def test_the_server_counts_the_tokens_that_were_counted_here(
     vllm_server: VLLMServer, documents: list[str]
 ) -> None:
-    """So text is split there as ids are made here, cut documents and hostile ones included."""
+    """So its template makes of texts the ids that are made here, cut and hostile ones included."""
     tokenizer = open_tokenizer("lexical")
     for query in QUERIES:
         batch = build_batch(
             tokenizer, DEFAULT_INSTRUCTION, query, documents, MAX_MODEL_LEN - 1, as_text=True
         )
-        body = {"text_1": batch.opening, "text_2": batch.closings()}
+        body = {"text_1": batch.query, "text_2": batch.texts}
         answer = httpx.post(f"{vllm_server.url}/score", json=body, timeout=60).json()
         assert answer["usage"]["prompt_tokens"] == sum(batch.lengths())
 
 
 @pytest.fixture(scope="module")
-def formatting_server() -> Iterator[VLLMServer]:
-    with VLLMServer("--chat-template", str(TEMPLATE)) as server:
+def untemplated_server() -> Iterator[VLLMServer]:
+    """Takes whole prompts alone, as every vLLM before 0.14 does when `serve` starts it."""
+    with VLLMServer("--no-template") as server:
         yield server
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("dialect", [*TEXT_DIALECTS, *ID_DIALECTS])
-def test_a_server_with_a_template_gives_the_same_scores(
-    formatting_server: VLLMServer,
-    here: Reranker,
-    documents: list[str],
-    dialect: str,
-    caplog: pytest.LogCaptureFixture,
+def test_a_server_without_a_template_gives_the_same_scores(
+    untemplated_server: VLLMServer, here: Reranker, documents: list[str], dialect: str
 ) -> None:
     text = dialect in TEXT_DIALECTS
-    with served(formatting_server, engine_options={"dialect": dialect}) as reranker:
-        reranker.start()
-        assert "template of its own" not in caplog.text  # it was seen to be right
+    with served(untemplated_server, engine_options={"dialect": dialect}) as reranker:
         for instruction in (DEFAULT_INSTRUCTION, INSTRUCTION):
             for query in QUERIES:
                 plain = [defused(one) for one in documents] if text else documents
@@ -144,6 +139,32 @@ def test_a_server_with_a_template_gives_the_same_scores(
                 )
                 scores = reranker.score(query, documents, instruction=instruction)
                 assert scores == pytest.approx(right, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def instructed_server() -> Iterator[VLLMServer]:
+    with VLLMServer("--instruction", INSTRUCTION) as server:
+        yield server
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dialect", ["classify", "v1-score", "v1-rerank"])
+def test_the_instruction_of_a_server_does_not_touch_ours(
+    instructed_server: VLLMServer, here: Reranker, documents: list[str], dialect: str
+) -> None:
+    with served(instructed_server, engine_options={"dialect": dialect}) as reranker:
+        for instruction in (DEFAULT_INSTRUCTION, INSTRUCTION):
+            plain = [defused(one) for one in documents] if dialect != "classify" else documents
+            right = here.score("capital of China", plain, instruction=instruction)
+            scores = reranker.score("capital of China", documents, instruction=instruction)
+            assert scores == pytest.approx(right, abs=1e-4)
+    body = {"query": "capital of China", "documents": documents[:9], "model": "lexical"}
+    answer = httpx.post(f"{instructed_server.url}/rerank", json=body, timeout=60).json()
+    right = here.score(
+        "capital of China", [defused(one) for one in documents[:9]], instruction=INSTRUCTION
+    )
+    found = {row["index"]: row["relevance_score"] for row in answer["results"]}
+    assert [found[place] for place in range(9)] == pytest.approx(right, abs=1e-4)
 
 
 OTHER_TEMPLATES = {
@@ -157,7 +178,7 @@ OTHER_TEMPLATES = {
 def test_a_template_that_is_another_one_is_refused(tmp_path: Path, fault: str) -> None:
     file = tmp_path / "other.jinja"
     file.write_text(OTHER_TEMPLATES[fault])
-    with VLLMServer("--chat-template", str(file)) as server:
+    with VLLMServer(template=file) as server:
         with served(server) as reranker:  # by ids nothing is formatted
             assert reranker.score("capital of China", ["Beijing is the capital of China."])
         with served(server, engine_options={"dialect": "v1-score"}) as reranker:

@@ -1,6 +1,7 @@
 """Real vLLM servers on the loopback, started by `qwen3-rerank serve`: lexical, with an API key."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -35,25 +36,33 @@ def free_port() -> int:
 
 
 class VLLMServer:
-    """Started as a user would, with `options` for vLLM itself; on a port that it keeps."""
+    """Started as a user would, with `options` of `serve`, those for vLLM after ``--``.
+
+    It keeps its port. With `template`, vLLM is started without `serve`, as others do it: with this
+    file as its template, and no gate.
+    """
 
     api_key = API_KEY
 
-    def __init__(self, *options: str, max_model_len: int = MAX_MODEL_LEN) -> None:
+    def __init__(
+        self, *options: str, max_model_len: int = MAX_MODEL_LEN, template: Path | None = None
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = Path(tempfile.mkstemp(prefix="vllm-server-", suffix=".log")[1])
         self._command = [
             *(*PROGRAM, "serve", MODEL, "--port", str(self.port)),
-            *("--max-length", str(max_model_len - 1), "--", *options),
+            *("--max-length", str(max_model_len - 1), *options),
         ]
+        self._template = template
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         """Start it and wait until it answers."""
+        command = self._command if self._template is None else self._others(self._template)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
+                command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **ENVIRONMENT},
@@ -66,6 +75,18 @@ class VLLMServer:
                 raise AssertionError(f"vLLM did not start: {self._log.read_text()[-4000:]}")
             time.sleep(0.2)
         return self
+
+    def _others(self, template: Path) -> list[str]:
+        """vLLM's own command, as `serve` would run it but for its template and its gate."""
+        command = [*self._command, "--no-template", "--dry-run"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        words = [word for word in shlex.split(done.stdout) if not word.startswith("VLLM_API_KEY")]
+        place = words.index("--middleware")
+        return [*words[:place], *words[place + 2 :], "--chat-template", str(template)]
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def command_line(self) -> list[str]:
         """What the process list shows of it."""

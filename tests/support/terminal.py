@@ -5,12 +5,14 @@ work where they measure, and `serve` as a dry run for four NPUs. Of all others i
 the targets, extras, files and options exist that they name.
 """
 
+import json
 import re
 import shlex
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from packaging.requirements import Requirement
@@ -18,7 +20,10 @@ from typer.testing import CliRunner
 
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
+from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
+from qwen3_ascend_rerank.runtime.versions import NEWEST_KNOWN
+from qwen3_ascend_rerank.serving.judgement import Terms, complaint, mended
 from tests.runtime.machines import npu, recorded
 
 from .pages import ROOT
@@ -64,6 +69,7 @@ class Terminal:
             "make": _targets,
             "pip": _requirements,
             "python": _script,
+            "curl": _asks,
             **dict.fromkeys(("printf", "echo"), _shell),
             **dict.fromkeys(SYSTEM, _files),
         }
@@ -149,3 +155,13 @@ def _files(_: str, words: list[str]) -> None:
     for word in words:
         if word.startswith("deploy/") and word not in made:
             assert (ROOT / word).is_file(), word
+
+
+def _asks(_: str, words: list[str]) -> None:
+    """A request that our servers answer."""
+    address, body = urlsplit(words[0]), json.loads(words[words.index("-d") + 1])
+    assert address.netloc == "127.0.0.1:8000"
+    assert address.path in ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/v1/score")
+    terms = Terms(NEWEST_KNOWN["vLLM"], True, DEFAULT_INSTRUCTION, [], [])
+    assert complaint(mended(body), terms) is None
+    assert body.keys() >= {"query", "documents"}

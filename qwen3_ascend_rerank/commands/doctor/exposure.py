@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...engines.served.connection import Connection
-from ...engines.served.dialects import DIALECTS, Manner
+from ...engines.served.dialects import DIALECTS, Formatting, Manner
 from ...engines.served.discovery import Discovery
 from ...engines.served.faults import AnswerFaultError
 from ...errors import EngineError
@@ -27,18 +28,24 @@ class _Route:
     """One route, and a request that is small and in order."""
 
     path: str
-    body: dict[str, Any] | None
-    """What to post; None: to be read."""
+    bodies: tuple[dict[str, Any], ...] = ()
+    """What to post, one after the other until one is taken; none: it is to be read."""
 
     async def answers(self, connection: Connection, *, authorised: bool) -> bool:
         """Whether it can be used."""
+        if not self.bodies:
+            return await self._reads(connection, authorised=authorised)
+        for body in self.bodies:
+            with suppress(EngineError):
+                await connection.post(self.path, body, authorised=authorised)
+                return True
+        return False
+
+    async def _reads(self, connection: Connection, *, authorised: bool) -> bool:
         try:
-            if self.body is None:
-                await connection.get(self.path, authorised=authorised)
-            else:
-                await connection.post(self.path, self.body, authorised=authorised)
+            await connection.get(self.path, authorised=authorised)
         except AnswerFaultError:
-            return self.body is None  # /metrics is no JSON
+            return True  # /metrics is no JSON
         except EngineError:
             return False
         return True
@@ -50,13 +57,13 @@ async def examine(
     """Try every known route with the key and, if there is one, without."""
     routes = _routes(found, tokenizer)
     here = [route for route in routes if await route.answers(connection, authorised=True)]
-    answering = ", ".join(route.path for route in here if route.body is not None)
+    answering = ", ".join(route.path for route in here if route.bodies)
     diagnoses = [Diagnosis("server.routes", "ok", f"routes that answer: {answering}")]
     if not connection.has_key:
         return [*diagnoses, _without_key(found.url)]
     open_ = [route for route in here if await route.answers(connection, authorised=False)]
-    usable = [route.path for route in open_ if route.body is not None]
-    telling = [route.path for route in open_ if route.body is None and route.path != "/health"]
+    usable = [route.path for route in open_ if route.bodies]
+    telling = [route.path for route in open_ if not route.bodies and route.path != "/health"]
     if usable:
         return [*diagnoses, _open(found.url, usable)]
     if telling:
@@ -70,14 +77,15 @@ async def examine(
 
 def _routes(found: Discovery, tokenizer: QwenTokenizer) -> list[_Route]:
     name = found.manner.model
-    routes = {path: _Route(path, None) for path in _READ}
-    routes[_USE] = _Route(_USE, {"model": name, "prompt": "yes"})
+    routes = {path: _Route(path) for path in _READ}
+    routes[_USE] = _Route(_USE, ({"model": name, "prompt": "yes"},))
     for dialect in DIALECTS:
         batch = build_batch(
             tokenizer, DEFAULT_INSTRUCTION, "yes", ["no"], _SHORT, as_text=dialect.takes_text
         )
-        request = Manner(dialect, name).request(batch)
-        routes.setdefault(dialect.path, _Route(dialect.path, request))
+        makers: tuple[Formatting, ...] = ("client", "server") if dialect.takes_text else ("client",)
+        bodies = tuple(Manner(dialect, name, maker).request(batch) for maker in makers)
+        routes.setdefault(dialect.path, _Route(dialect.path, bodies))
     return list(routes.values())
 
 

@@ -167,7 +167,7 @@ async def _template(
                 str(error),
                 why="this package sends token ids, which it leaves alone; whoever sends plain text "
                 "gets wrong scores",
-                step="`qwen3-rerank serve --template` serves with the right one",
+                step="`qwen3-rerank serve` serves with the right one",
             )
         except EngineError as error:
             return Diagnosis(check, "note", f"whether it has a template is not known: {error}")
@@ -176,9 +176,9 @@ async def _template(
             check,
             "note",
             "it has no template",
-            why="this package makes the prompt; whoever sends a plain query and documents gets "
-            "scores that are almost random",
-            step="`qwen3-rerank serve --template` serves with one, for such clients",
+            why="this package makes the prompt; whoever sends a plain query and documents is "
+            "refused, or gets scores that are almost random",
+            step="`qwen3-rerank serve` serves with one, from vLLM 0.14 on",
             source="vllm-project/vllm#19260",
         )
     if manner.verified:
@@ -191,7 +191,7 @@ async def _template(
         "it has a template that makes the right number of tokens; that they are the right ones is "
         "not known",
         why="the commonest fault, a lost newline at the end, does not change the number",
-        step="`qwen3-rerank serve --template` serves with one that is exact",
+        step="`qwen3-rerank serve` serves with one that is exact",
     )
 
 

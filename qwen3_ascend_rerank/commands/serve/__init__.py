@@ -14,11 +14,14 @@ import typer
 
 from ...errors import EngineError
 from ...models import open_checkpoint
+from ...serving import ready
+from ...settings import ENVIRONMENT_PREFIX
 from ..options import default, setting
 from . import secret
 from .address import LAST_PORT, check_free, near
 from .preparation import Server, Wish, prepare
 from .supervisor import Replica, Supervisor
+from .view import ready as ready_text
 from .view import show_access, show_commands, show_plan
 
 
@@ -45,17 +48,33 @@ def serve(
     ] = 8000,
     max_length: Annotated[int, setting("max_length")] = default("max_length"),
     served_model_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What requests call the model; may be given several times. Not given: MODEL.",
+            show_default=False,
+        ),
+    ] = None,
+    instruction: Annotated[
         str | None,
-        typer.Option(help="What requests call the model; not given: MODEL.", show_default=False),
+        typer.Option(
+            metavar="TEXT",
+            envvar=f"{ENVIRONMENT_PREFIX}INSTRUCTION",
+            show_envvar=False,
+            help="What makes a document relevant, for requests that do not say; best in English. "
+            "Not given: Qwen's own, for web search.",
+            show_default=False,
+        ),
     ] = None,
     template: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--template",
-            help="Have the server format queries and documents, for clients other than this "
-            "package's own. Needs vLLM 0.14 or newer.",
+            "--template/--no-template",
+            help="Whether the server makes the prompt of plain queries and documents, for clients "
+            "other than this package's own. Without it, it refuses them. Default: with it, from "
+            "vLLM 0.14 on.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     replicas: Annotated[
         int,
         typer.Option(min=1, help="How many servers, each on devices and a port of its own."),
@@ -85,12 +104,13 @@ def serve(
     """
     wish = Wish(
         model=model,
-        name=served_model_name or model,
+        names=served_model_name or [model],
         host=host,
         port=port,
         replicas=replicas,
         max_length=max_length,
         template=template,
+        instruction=instruction,
         passed_on=vllm_options or [],
     )
     key = secret.find_key(api_key_file)
@@ -98,25 +118,31 @@ def serve(
         check_free(host, wish.ports)
     prepared = prepare(wish)
     show_plan(model, prepared)
-    show_access(wish, key)
+    show_access(wish, prepared.terms, key)
     if dry_run:
         show_commands(prepared, key)
     else:
         open_checkpoint(model)  # with its weights, once for all servers
-        _start(wish, prepared.servers, key)
+        _start(wish, prepared.servers, key, ready_text(wish, prepared.terms, key))
 
 
-def _start(wish: Wish, servers: Sequence[Server], key: secret.ApiKey | None) -> None:
+def _start(
+    wish: Wish, servers: Sequence[Server], key: secret.ApiKey | None, announcement: str
+) -> None:
     """Become the one server, or keep several running until they are to end."""
     if len(servers) == 1:
-        command, environment = servers[0].command, _environment(servers[0].changes, key)
+        (server,) = servers
+        said = ready.variables(near(wish.host), server.port, announcement)
+        command = [*server.command, "--middleware", ready.MIDDLEWARE]
         sys.stdout.flush()
-        os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+        os.execve(  # noqa: S606 - no shell is wanted
+            command[0], command, _environment({**server.changes, **said}, key)
+        )
     replicas = [
         Replica(number, each.command, _environment(each.changes, key), near(wish.host), each.port)
         for number, each in enumerate(servers)
     ]
-    received = asyncio.run(Supervisor(replicas).run())
+    received = asyncio.run(Supervisor(replicas, announcement).run())
     if received is None:
         raise EngineError("every replica was given up; their output above names the cause")
     if received == signal.SIGINT:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import MissingDependencyError
-from ...models import Checkpoint, open_checkpoint
-from ...runtime import server
+from ...errors import EngineError, InvalidInputError, MissingDependencyError
+from ...models import Checkpoint, open_checkpoint, tokenizer_file
+from ...prompt import DEFAULT_INSTRUCTION, load_tokenizer
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect
 from ...runtime.devices import share
 from ...runtime.plan import Plan, Request, plan, read_quantization
+from ...serving import abilities, command, gate
+from ...serving.judgement import Terms
+from ...serving.template import check_tokenizer, template_file
 from ..screen import waiting
 
 
@@ -20,14 +23,17 @@ class Wish:
     """What was asked for."""
 
     model: str
-    name: str
+    names: Sequence[str]
     """What requests call it."""
     host: str
     port: int
     """The first server's; the others take the next."""
     replicas: int
     max_length: int
-    template: bool
+    template: bool | None
+    """Whether the server makes the prompt of plain texts; None: where this vLLM can."""
+    instruction: str | None
+    """For requests that bring none; None: the official one."""
     passed_on: Sequence[str]
     """Options for vLLM itself."""
 
@@ -54,6 +60,8 @@ class Prepared:
     machine: Machine
     checkpoint: Checkpoint
     plan: Plan
+    terms: Terms
+    """What the servers answer, and what they refuse."""
     servers: Sequence[Server]
 
 
@@ -72,12 +80,11 @@ def prepare(wish: Wish) -> Prepared:
             'serving needs vLLM; pip install "qwen3-ascend-rerank[npu]" on an NPU, '
             '"qwen3-ascend-rerank[vllm]" elsewhere'
         )
-    if wish.template:
-        server.check_template(machine)
+    template = _has_template(wish, machine.vllm)
     checkpoint = open_checkpoint(wish.model, weights=False)
     with waiting(f"asking vLLM {machine.vllm} what it takes"):
         reading = read(wish.passed_on)
-    server.check_passed_on(reading, template=wish.template)
+    command.check_passed_on(reading)
     made = plan(
         machine,
         Request(
@@ -88,23 +95,58 @@ def prepare(wish: Wish) -> Prepared:
         ),
     )
     made.check()
-    devices = share(machine, wish.replicas, server.devices_of(reading))
+    terms = _terms(wish, machine.vllm, checkpoint, template=template)
+    file = template_file(terms.instruction) if template else None
+    devices = share(machine, wish.replicas, command.devices_of(reading))
     servers = [
         Server(
-            server.command(
+            command.command(
                 reading,
                 made,
                 model=str(checkpoint.folder),
-                name=wish.name,
+                names=wish.names,
                 converted=checkpoint.converted,
                 host=wish.host,
                 port=port,
-                template=wish.template,
+                template=file,
+                middleware=[gate.MIDDLEWARE],
                 passed_on=wish.passed_on,
             ),
-            {**made.environment, **own},
+            {**made.environment, **own, **gate.variables(terms)},
             port,
         )
         for port, own in zip(wish.ports, devices, strict=True)
     ]
-    return Prepared(machine, checkpoint, made, servers)
+    return Prepared(machine, checkpoint, made, terms, servers)
+
+
+def _has_template(wish: Wish, vllm: str) -> bool:
+    """Whether the server will make the prompt of plain texts.
+
+    Raises:
+        InvalidInputError: an instruction for a template that is not wanted.
+        EngineError: a template is wanted that this vLLM would not apply.
+    """
+    can = abilities.can(vllm, "template")
+    if wish.instruction is not None and wish.template is False:
+        raise InvalidInputError(
+            "--instruction is for the template, which --no-template leaves out; leave one of them "
+            "out: this package's own clients send the instruction with each prompt"
+        )
+    if not can and (wish.template or wish.instruction is not None):
+        ability = abilities.ABILITIES["template"]
+        raise EngineError(
+            f"vLLM {vllm} does not apply a template to scores ({ability.source}); use "
+            f"{ability.since} or newer, or leave --template and --instruction out: this package's "
+            "own clients format the prompt themselves"
+        )
+    return can and wish.template is not False
+
+
+def _terms(wish: Wish, vllm: str, checkpoint: Checkpoint, *, template: bool) -> Terms:
+    file = tokenizer_file(checkpoint.folder)
+    tokenizer = load_tokenizer(file)
+    instruction = DEFAULT_INSTRUCTION if wish.instruction is None else wish.instruction
+    if template:
+        check_tokenizer(file, instruction, wish.max_length)
+    return Terms(vllm, template, instruction, tokenizer.head, tokenizer.tail)

@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...serving.ready import answering
+from .printing import Printer
+
 _LEASH = Path(__file__).with_name("leash.py")
 _LINE_END = re.compile(rb"\r\n|\n|\r")  # a progress bar ends its lines with a carriage return
 _LONGEST_LINE = 2**16
 _CHUNK = 2**16
+_STANDARD_OUTPUT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Patience:
     """From the wish to end to the kill."""
     look: float = 0.5
     """Between two looks whether it answers."""
+    reading: float = 2.0
+    """In the end, for whoever reads what was printed."""
 
 
 class Supervisor:
@@ -56,15 +62,35 @@ class Supervisor:
     What they print goes to standard output, each line with the replica's number before it.
     """
 
-    def __init__(self, replicas: Sequence[Replica], patience: Patience | None = None) -> None:
-        """Nothing is started yet."""
+    def __init__(
+        self,
+        replicas: Sequence[Replica],
+        announcement: str = "",
+        patience: Patience | None = None,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            replicas: what to run.
+            announcement: what to say once all of them answer.
+            patience: how long to wait for what.
+        """
         self._replicas = replicas
+        self._announcement = announcement
         self._patience = patience or Patience()
+        self._silent = {replica.number for replica in replicas}
+        self._output = Printer(_STANDARD_OUTPUT)
         self._running: set[Process] = set()
         self._received: int | None = None
 
     async def run(self) -> int | None:
         """Run them; returns the signal that ended them, None if they were given up."""
+        try:
+            return await self._run()
+        finally:
+            self._output.close(self._patience.reading)
+
+    async def _run(self) -> int | None:
         keepers = [asyncio.create_task(self._keep(replica)) for replica in self._replicas]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,9 +122,9 @@ class Supervisor:
             if failures == patience.failures:
                 break
             pause = min(patience.pause * 2 ** (failures - 1), patience.longest_pause)
-            _say(replica, f"ended ({_described(status)}); starts again in {pause:g} s")
+            self._say(replica, f"ended ({_described(status)}); starts again in {pause:g} s")
             await asyncio.sleep(pause)
-        _say(
+        self._say(
             replica,
             f"ended ({_described(status)}), which makes {failures} failures in a row: given up; "
             "its output above names the cause",
@@ -108,18 +134,45 @@ class Supervisor:
         """One life of a server; returns its exit status, and for how many seconds it answered."""
         process, printed = await _start(replica)
         self._running.add(process)
-        output = asyncio.create_task(_relay(printed, replica))
-        answering = asyncio.create_task(_first_answer(replica, self._patience.look))
+        output = asyncio.create_task(self._relay(printed, replica))
+        answer = asyncio.create_task(self._first_answer(replica))
         try:
             status = await process.wait()
         finally:
-            answering.cancel()
+            answer.cancel()
             await _end(process, self._patience.grace)
             self._running.discard(process)
             await output  # ends, since nothing is left that could print
         ended = asyncio.get_running_loop().time()
-        answered = answering.done() and not answering.cancelled()
-        return status, ended - answering.result() if answered else 0.0
+        answered = answer.done() and not answer.cancelled()
+        return status, ended - answer.result() if answered else 0.0
+
+    async def _first_answer(self, replica: Replica) -> float:
+        """Wait until the server takes connections; returns when that was."""
+        await answering(replica.host, replica.port, self._patience.look)
+        self._say(replica, f"answers on port {replica.port}")
+        if self._silent:
+            self._silent.discard(replica.number)
+            if not self._silent:
+                self._output.print([line.encode() for line in self._announcement.splitlines()])
+        return asyncio.get_running_loop().time()
+
+    async def _relay(self, printed: asyncio.StreamReader, replica: Replica) -> None:
+        """Print what a server prints, line by line."""
+        rest = b""
+        while chunk := await printed.read(_CHUNK):
+            *lines, rest = _LINE_END.split(rest + chunk)
+            if len(rest) > _LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
+            self._print(replica, lines)
+        self._print(replica, [rest])
+
+    def _say(self, replica: Replica, message: str) -> None:
+        self._print(replica, [f"-- replica {replica.number} {message}".encode()])
+
+    def _print(self, replica: Replica, lines: Sequence[bytes]) -> None:
+        prefix = f"[{replica.number}] ".encode()
+        self._output.print([prefix + line for line in lines if line])
 
 
 async def _start(replica: Replica) -> tuple[Process, asyncio.StreamReader]:
@@ -157,39 +210,6 @@ async def _end(process: Process, grace: float) -> None:
 def _kill(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-async def _first_answer(replica: Replica, look: float) -> float:
-    """Wait until the server takes connections; returns when that was."""
-    while True:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(replica.host, replica.port)
-            writer.close()
-            _say(replica, f"answers on port {replica.port}")
-            return asyncio.get_running_loop().time()
-        await asyncio.sleep(look)
-
-
-async def _relay(printed: asyncio.StreamReader, replica: Replica) -> None:
-    """Print what a server prints, line by line."""
-    rest = b""
-    while chunk := await printed.read(_CHUNK):
-        *lines, rest = _LINE_END.split(rest + chunk)
-        if len(rest) > _LONGEST_LINE:
-            lines, rest = [*lines, rest], b""
-        _print(replica, lines)
-    _print(replica, [rest])
-
-
-def _say(replica: Replica, message: str) -> None:
-    _print(replica, [f"-- replica {replica.number} {message}".encode()])
-
-
-def _print(replica: Replica, lines: Sequence[bytes]) -> None:
-    prefix = f"[{replica.number}] ".encode()
-    with contextlib.suppress(OSError):  # nobody listens: no reason to stop serving
-        sys.stdout.buffer.write(b"".join(prefix + line + b"\n" for line in lines if line))
-        sys.stdout.flush()
 
 
 def _described(status: int) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from ...serving import abilities
+from ...serving.judgement import Terms
 from ..screen import described_model, messages
 from . import secret
 from .address import is_loopback, url
@@ -29,13 +32,13 @@ def show_plan(model: str, prepared: Prepared) -> None:
         warn(str(warning))
 
 
-def show_access(wish: Wish, key: ApiKey | None) -> None:
+def show_access(wish: Wish, terms: Terms, key: ApiKey | None) -> None:
     """How clients reach the servers, and who else does."""
     loopback = is_loopback(wish.host)
-    if not wish.template:
+    if not terms.template:
         _note(
-            "this package's own clients send whole prompts; to others the scores mean nothing "
-            "without --template"
+            f"{_no_template(terms)}: this package's own clients send whole prompts; plain queries "
+            "and documents are refused, since their scores would mean nothing"
         )
     if key is None and not loopback:
         warn("there is no API key: whoever reaches the port can use the model")
@@ -45,10 +48,41 @@ def show_access(wish: Wish, key: ApiKey | None) -> None:
             _note(doors)
         else:
             warn(f"{doors}: put a proxy before it that does, or listen on 127.0.0.1")
+    _tell(f"use      {_in_python(wish, key)}", "bold")
+
+
+def ready(wish: Wish, terms: Terms, key: ApiKey | None) -> str:
+    """What is said once the servers answer: where they are, and what to do next."""
+    urls = [url(wish.host, port) for port in wish.ports]
+    lines = [
+        f"ready    {wish.names[0]} at {', '.join(urls)}",
+        f"check    qwen3-rerank doctor --url {urls[0]}",
+        f"Python   {_in_python(wish, key)}",
+    ]
+    if terms.template:
+        body = {
+            "model": wish.names[0],
+            "query": "capital of China",
+            "documents": ["Bread needs flour.", "Beijing is the capital of China."],
+        }
+        words = ["curl", f"{urls[0]}/v1/rerank", "-H", "Content-Type: application/json"]
+        words += ["-d", json.dumps(body, ensure_ascii=False)]
+        with_key = f' -H "Authorization: Bearer "{key.shell}' if key else ""
+        lines.append(f"others   {shlex.join(words)}{with_key}")
+    return "\n".join(lines)
+
+
+def _in_python(wish: Wish, key: ApiKey | None) -> str:
     urls = [f'"{url(wish.host, port)}"' for port in wish.ports]
     base_url = urls[0] if len(urls) == 1 else f"[{', '.join(urls)}]"
     with_key = ", api_key=…" if key else ""
-    _tell(f"use      Reranker(base_url={base_url}{with_key})", "bold")
+    return f"Reranker(base_url={base_url}{with_key})"
+
+
+def _no_template(terms: Terms) -> str:
+    if abilities.can(terms.version, "template"):
+        return "there is no template"
+    return f"vLLM {terms.version} applies no template"
 
 
 def show_commands(prepared: Prepared, key: ApiKey | None) -> None:

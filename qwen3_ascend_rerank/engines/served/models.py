@@ -42,6 +42,8 @@ class ServedModel:
 async def served_model(connection: Connection, wanted: str | None) -> ServedModel:
     """The model that is `wanted`, by name, hub id or folder; or the only one there.
 
+    One model can have several names, of which answers carry the first.
+
     Raises:
         ModelNotFoundError: it is not served; or there are several, and none is wanted.
         UnsupportedServerError: none is listed, and none is wanted.
@@ -66,9 +68,10 @@ async def served_model(connection: Connection, wanted: str | None) -> ServedMode
                 "or leave model out"
             )
         return fitting[0]
-    if len(models) > 1:
+    first = models[0]
+    if any(one.root is None or one.root != first.root for one in models[1:]):
         raise ModelNotFoundError(f"{connection.url} serves {names}; pass one of them as model")
-    return models[0]
+    return first
 
 
 def _listed(answer: Any) -> list[ServedModel]:

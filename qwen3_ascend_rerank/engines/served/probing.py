@@ -22,8 +22,7 @@ INSTRUCTION = f"{DEFAULT_INSTRUCTION}, in whatever language it is asked"
 """Longer than the default, so that the number of tokens tells whether a template takes it."""
 LENGTH = 8192
 SERVE = (
-    "Serve the model without --chat-template, or with the exact one that "
-    "`qwen3-rerank serve --template` has"
+    "Serve the model without --chat-template, or with the exact one that `qwen3-rerank serve` has"
 )
 BROKEN = 500
 """Status of a route that fails by itself; others may work."""
@@ -97,7 +96,11 @@ class Prober:
 
     async def _recognised(self, manner: Manner, raw: Manner, instructed: Manner) -> Manner:
         """Tell by the number of tokens what a server makes of texts."""
-        count = tokens_of(await self._ask(raw))
+        try:
+            answer = await self._ask(raw)
+        except RefusedError:  # what makes no prompt may take whole ones alone
+            return await self._whole(manner)
+        count = tokens_of(answer)
         official, bare = sum(self.batch(manner).lengths()), self._bare_counts()
         if count is None and manner.dialect.formatting == "server":
             return instructed
@@ -109,15 +112,8 @@ class Prober:
                 "formatting in engine_options"
             )
         if count in bare:
-            count = tokens_of(await self._ask(manner))
-            if count == official:
-                return manner
-            raise UnsupportedServerError(
-                f"{self._route(manner)} makes {count} tokens of two prompts of {official}: it "
-                "changes or cuts them"
-            )
-        longer = sum(self.batch(manner, INSTRUCTION).lengths())
-        if tokens_of(await self._ask(instructed, INSTRUCTION)) == longer:
+            return await self._whole(manner)
+        if await self._takes_instruction(instructed):
             return await self._verified(instructed)
         if count == official:
             return await self._verified(raw)
@@ -127,17 +123,37 @@ class Prober:
             f"one, and scores would be wrong. {SERVE}"
         )
 
+    async def _whole(self, manner: Manner) -> Manner:
+        """`manner`, if the server takes a whole prompt in two texts as it is."""
+        official, count = sum(self.batch(manner).lengths()), tokens_of(await self._ask(manner))
+        if count == official:
+            return manner
+        raise UnsupportedServerError(
+            f"{self._route(manner)} makes {count} tokens of two prompts of {official}: it changes "
+            "or cuts them"
+        )
+
+    async def _takes_instruction(self, manner: Manner) -> bool:
+        """Whether an instruction that is sent comes into the prompt."""
+        longer = sum(self.batch(manner, INSTRUCTION).lengths())
+        try:
+            return tokens_of(await self._ask(manner, INSTRUCTION)) == longer
+        except RefusedError:  # a server that says so instead of ignoring it
+            return False
+
     async def _verified(self, manner: Manner) -> Manner:
         """`manner`, with the tokens that the template makes compared, if the server shows them.
 
         They must be, since the commonest fault, a last newline lost, does not change their number.
         """
         roles = {"query": QUERY, "document": DOCUMENTS[0]}
-        request = {
+        request: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": role, "content": text} for role, text in roles.items()],
             "add_generation_prompt": False,
         }
+        if manner.sends_instruction:  # the template's own may be another
+            request["chat_template_kwargs"] = {"instruction": DEFAULT_INSTRUCTION}
         try:
             found = list((await self.connection.post("/tokenize", request))["tokens"])
         except (EngineError, KeyError, TypeError):

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from qwen3_ascend_rerank.errors import EngineError, InvalidInputError
-from qwen3_ascend_rerank.runtime import server
+from qwen3_ascend_rerank.errors import InvalidInputError
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
 from qwen3_ascend_rerank.runtime.probes import HF_OVERRIDES
+from qwen3_ascend_rerank.serving import abilities, command, template
 from tests.runtime.machines import VERSIONS, cpu, cuda, npu, planned, recorded
 
 
@@ -16,37 +16,36 @@ def reading(version, options, server_options=(), entry=ENTRIES[0]):
     return Reading(recorded(version), options, frozenset(server_options), entry)
 
 
-def line(machine, *, passed_on=(), converted=False, entry=ENTRIES[0], template=False, **options):
+def line(machine, *, passed_on=(), converted=False, entry=ENTRIES[0], more=None, **options):
     """The command line on `machine`, for a user who gave `options` as `passed_on`."""
-    return server.command(
+    return command.command(
         reading(machine.vllm, options, entry=entry),
         planned(machine, **options),
         model="/models/m",
-        name="m",
+        **{"names": ["m"], **(more or {})},
         converted=converted,
         host="127.0.0.1",
         port=8000,
-        template=template,
         passed_on=passed_on,
     )
 
 
-def value(command, flag):
-    return command[command.index(flag) + 1]
+def value(words, flag):
+    return words[words.index(flag) + 1]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("converted", [False, True])
 def test_each_version_is_made_a_reranker_in_its_own_words(version, converted):
-    command = line(cuda(version), converted=converted)
+    words = line(cuda(version), converted=converted)
     old = version in ("0.9.2", "0.10.0")
     flag, word = ("--task", "score") if old else ("--runner", "pooling")
-    assert value(command, flag) == word
-    assert ("--disable-log-requests" in command) is old
-    assert value(command, "--max-model-len") == "8193"
-    assert ("--hf-overrides" in command) is not converted
+    assert value(words, flag) == word
+    assert ("--disable-log-requests" in words) is old
+    assert value(words, "--max-model-len") == "8193"
+    assert ("--hf-overrides" in words) is not converted
     if not converted:
-        assert json.loads(value(command, "--hf-overrides")) == dict(HF_OVERRIDES)
+        assert json.loads(value(words, "--hf-overrides")) == dict(HF_OVERRIDES)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -78,15 +77,15 @@ def test_a_server_gives_probabilities_also_where_an_engine_argument_says_so():
     ],
 )
 def test_known_faults_are_avoided(machine, wanted, unwanted):
-    command = line(machine)
-    assert set(wanted) <= set(command)
-    assert not set(unwanted) & set(command)
+    words = line(machine)
+    assert set(wanted) <= set(words)
+    assert not set(unwanted) & set(words)
 
 
 def test_a_310p_gets_what_its_tutorial_says():
-    command = line(npu("0.23.0", chip="310P3"))
-    assert value(command, "--dtype") == "float16"
-    sizes = json.loads(value(command, "--compilation-config"))
+    words = line(npu("0.23.0", chip="310P3"))
+    assert value(words, "--dtype") == "float16"
+    sizes = json.loads(value(words, "--compilation-config"))
     assert sizes == {"cudagraph_capture_sizes": [1024, 512]}
 
 
@@ -96,26 +95,32 @@ def test_the_model_comes_first_and_the_command_can_be_run():
     assert newer[1:5] == ["-m", "vllm.entrypoints.cli.main", "serve", "/models/m"]
 
 
-def test_the_template_is_ours():
-    assert value(line(cuda("0.30.0"), template=True), "--chat-template") == str(server.TEMPLATE)
-    assert server.TEMPLATE.is_file()
+def test_the_template_and_what_stands_before_the_routes_are_named():
+    more = {"template": template.FILE, "middleware": ["a.A", "b.B"], "names": ["m", "M 一"]}
+    words = line(cuda("0.30.0"), more=more, passed_on=["--middleware", "their.Own"])
+    assert value(words, "--chat-template") == str(template.FILE)
+    assert template.FILE.is_file()
+    place = words.index("--served-model-name")
+    assert words[place + 1 : place + 3] == ["m", "M 一"]
+    flags = [place for place, word in enumerate(words) if word == "--middleware"]
+    assert [words[place + 1] for place in flags] == ["their.Own", "a.A", "b.B"]
 
 
 def test_options_of_the_user_are_passed_on_and_not_repeated():
     passed_on = ["--dtype=half", "--enforce_eager"]
-    command = line(cpu("0.30.0"), passed_on=passed_on, dtype="half", enforce_eager=True)
-    place = command.index("--dtype=half")
-    assert command[place : place + 2] == passed_on
-    assert not {"--dtype", "--enforce-eager"} & set(command)
+    words = line(cpu("0.30.0"), passed_on=passed_on, dtype="half", enforce_eager=True)
+    place = words.index("--dtype=half")
+    assert words[place : place + 2] == passed_on
+    assert not {"--dtype", "--enforce-eager"} & set(words)
 
 
 def test_what_must_be_joined_comes_behind_the_users_own():
     given = {"head_dtype": "model"}
     passed_on = ["--hf-overrides", json.dumps(given)]
-    command = line(cuda("0.30.0"), passed_on=passed_on, hf_overrides=given)
-    first, last = (place for place, word in enumerate(command) if word == "--hf-overrides")
-    assert json.loads(command[first + 1]) == given
-    assert json.loads(command[last + 1]) == {**given, **HF_OVERRIDES}
+    words = line(cuda("0.30.0"), passed_on=passed_on, hf_overrides=given)
+    first, last = (place for place, word in enumerate(words) if word == "--hf-overrides")
+    assert json.loads(words[first + 1]) == given
+    assert json.loads(words[last + 1]) == {**given, **HF_OVERRIDES}
 
 
 @pytest.mark.parametrize("word", ["--hf-overrides.head_dtype", "--hf_overrides.method=none"])
@@ -137,28 +142,33 @@ def test_what_contradicts_a_reranker_is_refused():
         ({}, ["host"], "use --host before the --"),
         ({}, ["port"], "use --port before the --"),
         ({}, ["api_key"], "list of processes.*VLLM_API_KEY.*--api-key-file"),
+        ({}, ["chat_template"], "brings Qwen3-Reranker's own; --instruction before the --"),
     ],
 )
 def test_what_has_a_better_place_is_not_passed_on(options, server_options, message):
     with pytest.raises(InvalidInputError, match=message):
-        server.check_passed_on(reading("0.30.0", options, server_options), template=False)
+        command.check_passed_on(reading("0.30.0", options, server_options))
 
 
-def test_two_templates_exclude_each_other():
-    given = reading("0.30.0", {}, ["chat_template"])
-    server.check_passed_on(given, template=False)
-    with pytest.raises(InvalidInputError, match="leave one out"):
-        server.check_passed_on(given, template=True)
-
-
-def test_versions_without_templates_refuse_one():
-    for version in ("0.14.0", "0.33.0", "main"):
-        server.check_template(cuda(version))
-    with pytest.raises(EngineError, match=r"0\.13\.0 does not apply a template.*0\.14 or newer"):
-        server.check_template(cuda("0.13.0"))
+@pytest.mark.parametrize(
+    ("version", "template", "instruction"),
+    [
+        ("0.9.2", False, False),
+        ("0.13.0", False, False),
+        ("0.14.0rc1", False, False),
+        ("0.14.0", True, False),
+        ("0.21.0", True, False),
+        ("0.22.0", True, True),
+        ("0.33.0", True, True),
+        ("main", True, True),
+    ],
+)
+def test_what_a_version_can_do_is_known(version, template, instruction):
+    assert abilities.can(version, "template") is template
+    assert abilities.can(version, "instruction") is instruction
 
 
 def test_parallel_servers_take_more_devices():
     options = {"tensor_parallel_size": 2, "pipeline_parallel_size": 3, "data_parallel_size": None}
-    assert server.devices_of(reading("0.30.0", options)) == 6
-    assert server.devices_of(reading("0.30.0", {})) == 1
+    assert command.devices_of(reading("0.30.0", options)) == 6
+    assert command.devices_of(reading("0.30.0", {})) == 1

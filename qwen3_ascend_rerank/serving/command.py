@@ -8,17 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import EngineError, InvalidInputError
-from .arguments import Reading
-from .detect import Machine
-from .plan import Plan
-from .probes import engine_arguments
-from .rules import Releases
-
-TEMPLATE = Path(__file__).with_name("score_template.jinja")
-"""Formats query and document in the server, to the official ids."""
-WITHOUT_TEMPLATES = Releases(until="0.14")
-"""Releases of vLLM that take a template and do not apply it (vllm-project/vllm#30550)."""
+from ..errors import InvalidInputError
+from ..runtime.arguments import Reading
+from ..runtime.plan import Plan
+from ..runtime.probes import engine_arguments
 
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 """Engine arguments whose product is how many devices a server takes."""
@@ -30,12 +23,14 @@ _ELSEWHERE = {
     "port": "use --port before the --",
     "api_key": "everybody on this machine could read it in the list of processes; put it into the "
     "environment as VLLM_API_KEY, or into a file for --api-key-file",
+    "chat_template": "serve brings Qwen3-Reranker's own; --instruction before the -- changes its "
+    "instruction, and --no-template leaves it out",
 }
 """What must not be among the passed-on options, and where it belongs."""
 
 
-def check_passed_on(reading: Reading, *, template: bool) -> None:
-    """Refuse options that have a better place, or contradict the others.
+def check_passed_on(reading: Reading) -> None:
+    """Refuse options that have a better place.
 
     Raises:
         InvalidInputError: there is one.
@@ -44,21 +39,6 @@ def check_passed_on(reading: Reading, *, template: bool) -> None:
     for name, way_out in _ELSEWHERE.items():
         if name in given:
             raise InvalidInputError(f"{_flag(name)} cannot be passed on to vLLM: {way_out}")
-    if template and "chat_template" in given:
-        raise InvalidInputError("--template and --chat-template exclude each other; leave one out")
-
-
-def check_template(machine: Machine) -> None:
-    """Refuse to rely on the server's formatting where there is none.
-
-    Raises:
-        EngineError: this vLLM does not apply templates to scores.
-    """
-    if machine.vllm in WITHOUT_TEMPLATES:
-        raise EngineError(
-            f"vLLM {machine.vllm} does not apply a template to scores; use 0.14 or newer, or leave "
-            "--template out: this package's own clients format the prompt themselves"
-        )
 
 
 def devices_of(reading: Reading) -> int:
@@ -74,11 +54,12 @@ def command(
     plan: Plan,
     *,
     model: str,
-    name: str,
+    names: Sequence[str],
     converted: bool,
     host: str,
     port: int,
-    template: bool = False,
+    template: Path | None = None,
+    middleware: Sequence[str] = (),
     passed_on: Sequence[str] = (),
 ) -> list[str]:
     """The server's command line.
@@ -87,11 +68,12 @@ def command(
         reading: what the installed vLLM makes of `passed_on`.
         plan: what this machine needs.
         model: its folder.
-        name: what the model is called in requests.
+        names: what the model is called in requests; the first is what answers call it.
         converted: whether the checkpoint is a sequence classification model already.
         host: the address to listen on.
         port: the port to listen on.
-        template: whether the server formats queries and documents.
+        template: what makes the prompt of a query and a document; None: nothing does.
+        middleware: import paths of what stands before the server's routes.
         passed_on: the user's own options for vLLM; what is added here contradicts none of them.
 
     Raises:
@@ -108,12 +90,14 @@ def command(
     _check_dotted(ours, passed_on)
     module, before_model = reading.entry
     line = [sys.executable, "-m", module, before_model, model]
-    line += ["--served-model-name", name, "--host", host, "--port", str(port)]
-    if template:
-        line += ["--chat-template", str(TEMPLATE)]
+    line += ["--served-model-name", *names, "--host", host, "--port", str(port)]
+    if template is not None:
+        line += ["--chat-template", str(template)]
     line += passed_on
     for key, value in ours.items():  # behind the user's, since the last one counts
         line += _written(key, value)
+    for each in middleware:  # the last one is asked first
+        line += ["--middleware", each]
     return line
 
 

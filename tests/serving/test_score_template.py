@@ -1,5 +1,6 @@
 """Our score template, rendered as vLLM does it: by transformers, for a query and a document."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from qwen3_ascend_rerank import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.errors import InvalidInputError, QueryTooLongError, UnsupportedModelError
+from qwen3_ascend_rerank.models import tokenizer_file
 from qwen3_ascend_rerank.prompt import CONTROL_TOKENS, build_batch, load_tokenizer
-from qwen3_ascend_rerank.runtime.server import TEMPLATE
+from qwen3_ascend_rerank.serving.template import FILE as TEMPLATE
+from qwen3_ascend_rerank.serving.template import check_tokenizer, template_file, template_text
+from tests.support import official
 from tests.support.qwen_tokenizer import ADDED, SPECIAL
 
 TEXTS = st.one_of(
@@ -37,9 +42,11 @@ def tokenizer(qwen_file: Path) -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def render(tokenizer: PreTrainedTokenizerFast) -> Any:
-    template = TEMPLATE.read_text(encoding="utf-8")
+    official_one = TEMPLATE.read_text(encoding="utf-8")
 
-    def ids(query: str, document: str, **arguments: Any) -> list[int]:
+    def ids(
+        query: str, document: str, *, template: str = official_one, **arguments: Any
+    ) -> list[int]:
         text = tokenizer.apply_chat_template(
             messages(query, document), chat_template=template, tokenize=False, **arguments
         )
@@ -56,7 +63,7 @@ def prompt(
     return next(batch.prompts())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(instruction=st.none() | TEXTS | HOSTILE, query=TEXTS | HOSTILE, document=TEXTS | HOSTILE)
 def test_it_gives_the_very_ids_of_our_own_prompt(
     render: Any, qwen_file: Path, instruction: str | None, query: str, document: str
@@ -64,6 +71,77 @@ def test_it_gives_the_very_ids_of_our_own_prompt(
     arguments = {} if instruction is None else {"instruction": instruction}
     expected = prompt(qwen_file, query, document, arguments.get("instruction", DEFAULT_INSTRUCTION))
     assert render(query, document, **arguments) == expected
+
+
+QUOTED = st.text(alphabet="\"'\\{}%#-\n\r\t abnx0u中\u2028😀", min_size=1, max_size=30)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(served=(TEXTS | QUOTED | HOSTILE).filter(str.strip), query=TEXTS, document=TEXTS)
+def test_an_instruction_of_the_server_gives_the_official_ids(
+    render: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    qwen_file: Path,
+    served: str,
+    query: str,
+    document: str,
+) -> None:
+    """Whatever is in it: quotes, braces, line feeds; control tokens are broken up."""
+    template = template_text(served)
+    assert render(query, document, template=template) == prompt(qwen_file, query, document, served)
+    plain = [load_tokenizer(qwen_file).defuse(one) for one in (served, query, document)]
+    pair = official.format_pair(*plain)
+    assert (
+        render(query, document, template=template)
+        == official.prompt_ids(tokenizer, [pair], 40960)[0]
+    )
+
+
+def test_a_request_brings_another_instruction_than_the_servers(
+    render: Any, qwen_file: Path
+) -> None:
+    template = template_text("Find bread.")
+    found = render("q", "d", template=template, instruction="Find it.")
+    assert found == prompt(qwen_file, "q", "d", "Find it.")
+    found = render("q", "d", template=template, instruction=None)  # null in chat_template_kwargs
+    assert found == prompt(qwen_file, "q", "d", "Find bread.")
+
+
+def test_a_template_is_kept_in_a_file_of_its_own() -> None:
+    assert template_file() == TEMPLATE
+    one, other = template_file("Find bread."), template_file("Find {{ it }}.")
+    assert one != other
+    assert one.read_text(encoding="utf-8") == template_text("Find bread.")
+    assert template_file("Find bread.") == one
+    assert sorted(one.parent.glob(".score_template*")) == []
+
+
+@pytest.mark.parametrize("instruction", ["", " \n", "\udcff"])
+def test_what_is_no_instruction_is_refused(instruction: str) -> None:
+    with pytest.raises(InvalidInputError, match="instruction is"):
+        template_text(instruction)
+
+
+def test_a_tokenizer_that_adds_to_a_text_is_refused(tmp_path: Path) -> None:
+    good = tokenizer_file("lexical")
+    check_tokenizer(good, DEFAULT_INSTRUCTION, 400)
+    with pytest.raises(QueryTooLongError, match="shorten the query or the instruction"):
+        check_tokenizer(good, "word " * 400, 400)
+    specification = json.loads(good.read_text(encoding="utf-8"))
+    (end,) = (one for one in specification["added_tokens"] if one["content"] == "<|im_end|>")
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    specification["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [text, {"SpecialToken": {"id": "<|im_end|>", "type_id": 0}}],
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {
+            "<|im_end|>": {"id": "<|im_end|>", "ids": [end["id"]], "tokens": ["<|im_end|>"]}
+        },
+    }
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(specification), encoding="utf-8")
+    with pytest.raises(UnsupportedModelError, match="plain queries and documents would get wrong"):
+        check_tokenizer(file, DEFAULT_INSTRUCTION, 400)
 
 
 @pytest.mark.parametrize("control", SPECIAL + ADDED)

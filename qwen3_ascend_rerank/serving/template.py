@@ -1,0 +1,99 @@
+"""The score template: Qwen3-Reranker's prompt, made in the server, with any instruction."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from ..errors import InvalidInputError, UnsupportedModelError
+from ..prompt import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
+from ..request import checked_text
+from ..runtime.paths import cache_folder
+
+FILE = Path(__file__).with_name("score_template.jinja")
+"""With the official instruction; source of every other."""
+
+_SAMPLE = ("What is the capital of China?", "The capital of China is Beijing.")
+
+
+def template_text(instruction: str = DEFAULT_INSTRUCTION) -> str:
+    """The template with `instruction` for requests that bring none.
+
+    Raises:
+        InvalidInputError: it is empty, or no text.
+    """
+    text, official = FILE.read_text(encoding="utf-8"), literal(DEFAULT_INSTRUCTION)
+    return text.replace(official, literal(_checked(instruction)))
+
+
+def template_file(instruction: str = DEFAULT_INSTRUCTION) -> Path:
+    """A file with `template_text(instruction)`, in the cache unless it is the official one.
+
+    Raises:
+        InvalidInputError: as `template_text`.
+        OSError: it cannot be written.
+    """
+    text = template_text(instruction)
+    if instruction == DEFAULT_INSTRUCTION:
+        return FILE
+    name = hashlib.sha256(text.encode()).hexdigest()[:12]
+    file = cache_folder() / f"score_template-{name}.jinja"
+    descriptor, aside = tempfile.mkstemp(prefix=".score_template-", dir=file.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(text)
+    Path(aside).replace(file)  # whole at once: servers may be reading it
+    return file
+
+
+def literal(text: str) -> str:
+    """`text` as a string in a Jinja expression, in ASCII, with nothing that could end it.
+
+    Jinja decodes the escapes of its strings as Python does.
+    """
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return '"' + "".join(f"\\x{ord(one):02x}" if one in "\"'{}%#" else one for one in escaped) + '"'
+
+
+def check_tokenizer(file: Path, instruction: str, max_length: int) -> None:
+    """See to it that the server makes the right ids of the template's text.
+
+    Args:
+        file: the model's ``tokenizer.json``.
+        instruction: the template's own.
+        max_length: longest prompt, in tokens.
+
+    Raises:
+        QueryTooLongError: the instruction leaves no room for a query and a document.
+        UnsupportedModelError: the tokenizer adds something to a text, or splits the prompt
+            otherwise than Qwen's.
+    """
+    query, document = _SAMPLE
+    batch = build_batch(
+        load_tokenizer(file), instruction, query, [document], max_length, as_text=True
+    )
+    text = batch.opening + batch.closings()[0]
+    found = Tokenizer.from_file(str(file)).encode(text).ids
+    right = next(batch.prompts())
+    if found != right:
+        raise UnsupportedModelError(
+            f"{file} makes {len(found)} tokens of a prompt of {len(right)}, ending with "
+            f"{found[-3:]} instead of {right[-3:]}: plain queries and documents would get wrong "
+            "scores; mend it, or give --no-template and ask with this package's own clients, which "
+            "send token ids"
+        )
+
+
+def _checked(instruction: str) -> str:
+    checked_text("instruction", instruction)
+    try:
+        instruction.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"instruction is {instruction!r}, which is no text: the terminal sent bytes that are "
+            "not UTF-8"
+        ) from None
+    return instruction
