@@ -16,6 +16,7 @@ from .errors import (
     RerankTimeoutError,
     SelfcheckError,
     ServerUnavailableError,
+    UnknownNameError,
     UnsupportedModelError,
     UnsupportedServerError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "RerankerClosedError",
     "SelfcheckError",
     "ServerUnavailableError",
+    "UnknownNameError",
     "UnsupportedModelError",
     "UnsupportedServerError",
     "Usage",

@@ -6,22 +6,33 @@ the outcome to its own kind of document.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pydantic import Field, InstanceOf, PrivateAttr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import Self, TypedDict
 
 from .address import public_options
+from .calls import wait
 from .engines import EngineInfo
-from .errors import InvalidInputError, QueryTooLongError
+from .engines.loop import submit
+from .errors import InvalidInputError, QueryTooLongError, UnknownNameError
 from .lifetime import Closing
+from .request import (
+    checked_text,
+    checked_threshold,
+    checked_timeout,
+    checked_top_n,
+    unknown_name,
+)
 from .reranker import Reranker
 from .results import RerankResult
 from .settings import RERANKER_FIELDS, RerankSettings
+from .silence import unless_silent
 
 logger = logging.getLogger("qwen3_ascend_rerank")
 
@@ -61,6 +72,14 @@ class CallOptions(TypedDict, total=False):
     timeout: float | None
 
 
+OPTION_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "top_n": checked_top_n,
+    "threshold": checked_threshold,
+    "instruction": partial(checked_text, "instruction"),
+    "timeout": checked_timeout,
+}
+
+
 class RerankComponent(RerankSettings, Closing):
     """The settings, and the Reranker made from them when it is first needed, or handed in.
 
@@ -75,6 +94,16 @@ class RerankComponent(RerankSettings, Closing):
         "it closes it.",
     )
     _own: Reranker | None = PrivateAttr(None)
+
+    if not TYPE_CHECKING:  # who checks types makes the signature from the fields
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            """Say what pydantic would say in words of its own."""
+            if args:
+                raise UnknownNameError(
+                    f"{type(self).__name__} takes its settings by name; pass model={args[0]!r}"
+                )
+            super().__init__(**settings)
 
     @model_validator(mode="before")
     @classmethod
@@ -157,32 +186,47 @@ class RerankComponent(RerankSettings, Closing):
             self._own.top_n = self._own.threshold = self._own.timeout = None
         return self._own
 
-    def _options(
-        self,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-        timeout: float | None = None,
-    ) -> CallOptions:
-        """The options of one call: those given, and for the rest the component's."""
-        return CallOptions(
-            top_n=self.top_n if top_n is None else top_n,
-            threshold=self.threshold if threshold is None else threshold,
-            instruction=self.instruction if instruction is None else instruction,
-            timeout=self.timeout if timeout is None else timeout,
-        )
+    def _options(self, **given: Any) -> CallOptions:
+        """The options of one call: those given, and for the rest the component's.
+
+        Raises:
+            InvalidInputError: a value that cannot be used, or an option that there is not.
+        """
+        if unknown := sorted(given.keys() - OPTION_CHECKS.keys()):
+            raise unknown_name(unknown[0], "option of a call", OPTION_CHECKS)
+        chosen = {
+            name: getattr(self, name) if given.get(name) is None else given[name]
+            for name in OPTION_CHECKS
+        }
+        checked = {name: check(chosen[name]) for name, check in OPTION_CHECKS.items()}
+        return cast("CallOptions", checked)
 
     def _rerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
         try:
+            if self._is_hurried:
+                return wait(submit(self._hurried(query, texts, options)))
             return self._core.rerank(query, texts, **options)
         except Exception as error:  # noqa: BLE001 - whatever failed, `keep_order` promises an answer
             return self._excused(error)
 
     async def _arerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
         try:
+            if self._is_hurried:
+                call = submit(self._hurried(query, texts, options))
+                return await asyncio.wrap_future(call)
             return await self._core.arerank(query, texts, **options)
         except Exception as error:  # noqa: BLE001
             return self._excused(error)
+
+    @property
+    def _is_hurried(self) -> bool:
+        """Whether servers may be given up before the engine gives them up."""
+        return self.on_failure == "keep_order" and self._core.base_url is not None
+
+    async def _hurried(self, query: str, texts: list[str], options: CallOptions) -> RerankResult:
+        """The ranking, unless the servers are silent; runs in the background loop."""
+        call = self._core.arerank(query, texts, **options)
+        return await unless_silent(call, self._core, self.patience)
 
     def _excused(self, error: Exception) -> Exception:
         misused = isinstance(error, InvalidInputError) and not isinstance(error, QueryTooLongError)

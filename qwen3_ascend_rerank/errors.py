@@ -3,7 +3,8 @@
 ```
 RerankError
 ├── InvalidInputError        a query, document, option or setting that cannot be used (a ValueError)
-│   └── QueryTooLongError    query and instruction leave no room for a document
+│   ├── QueryTooLongError    query and instruction leave no room for a document
+│   └── UnknownNameError     a setting or an option that does not exist (a TypeError)
 ├── ModelError               the checkpoint
 │   ├── ModelNotFoundError   no such folder, or the hub has no such model or cannot be reached
 │   ├── UnsupportedModelError  a checkpoint of another kind than Qwen3-Reranker
@@ -33,6 +34,10 @@ class InvalidInputError(RerankError, ValueError):
 
 class QueryTooLongError(InvalidInputError):
     """The instruction and the query alone leave no room for a document within `max_length`."""
+
+
+class UnknownNameError(InvalidInputError, TypeError):
+    """A setting or an option that does not exist; the message has the name that is nearest."""
 
 
 class ModelError(RerankError):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
-from .errors import InvalidInputError
+from .errors import InvalidInputError, UnknownNameError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,19 @@ def checked_query(query: str) -> str:
 
 def checked_documents(documents: Iterable[str]) -> list[str]:
     """A list of texts; empty texts are allowed, and score low."""
-    if isinstance(documents, (str, bytes)) or not isinstance(documents, Iterable):
-        raise InvalidInputError(f"documents is {_described(documents)}; pass a list of str")
-    documents = list(documents)
-    for index, document in enumerate(documents):
-        if not isinstance(document, str):
-            raise InvalidInputError(f"documents[{index}] is {_described(document)}; pass a str")
-    return documents
+    return checked_list("documents", documents, str, "pass a list of str", "pass a str")
+
+
+def checked_list(name: str, given: Any, kind: type[T], as_list: str, as_item: str) -> list[T]:
+    """A list of `kind`; `as_list` and `as_item` say what to pass instead of anything else."""
+    alone = isinstance(given, (str, bytes, Mapping, kind))
+    if alone or not isinstance(given, Iterable):
+        raise InvalidInputError(f"{name} is {_described(given)}; {as_list}")
+    items = list(given)
+    for index, item in enumerate(items):
+        if not isinstance(item, kind):
+            raise InvalidInputError(f"{name}[{index}] is {_described(item)}; {as_item}")
+    return items
 
 
 def checked_text(name: str, text: str) -> str:
@@ -83,10 +93,21 @@ def checked_seconds(name: str, seconds: float) -> float:
     return float(seconds)
 
 
+def unknown_name(name: str, what: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for a `name` that is none of `known`; `what` says what these are."""
+    known = sorted(known)
+    near = get_close_matches(name.lower(), known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return UnknownNameError(f"{name} is no {what}; {hint}")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _described(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - it is not even fit to be shown
+        text = "a value"
     return f"{text[:57] + '...' if len(text) > 60 else text} ({type(value).__name__})"

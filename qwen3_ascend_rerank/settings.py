@@ -22,6 +22,7 @@ from typing_extensions import Self
 
 from .address import hidden_options, public_options
 from .prompt import DEFAULT_INSTRUCTION
+from .request import checked_seconds, unknown_name
 from .reranker import DEFAULT_MODEL, Reranker
 
 ENVIRONMENT_PREFIX = "QWEN3_RERANK_"
@@ -80,6 +81,17 @@ class _Fields(_RerankerFields):
         description="`raise`, or `keep_order`: go on with the documents as they came, cut to "
         "top_n and marked, and log a warning. Wrong arguments are raised in either case.",
     )
+    patience: float | None = Field(
+        2.0,
+        description="Seconds without a sign of life from any server after which `keep_order` goes "
+        "on without it; null: as long as the engine tries. A model that is loaded here, or a "
+        "server that is slow, is waited for.",
+    )
+
+    @field_validator("patience")
+    @classmethod
+    def _check_patience(cls, patience: float | None) -> float | None:
+        return None if patience is None else checked_seconds("patience", patience)
 
 
 class _Environment(_Fields, BaseSettings):
@@ -105,6 +117,10 @@ class RerankSettings(_Fields):
     def _fill_from_environment(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        fields = cls.model_fields
+        names = [field.alias or name for name, field in fields.items()]
+        if unknown := sorted(values.keys() - names - fields.keys()):
+            raise unknown_name(unknown[0], f"setting of {cls.__name__}", names)
         found = _Environment()
         return {**{name: getattr(found, name) for name in found.model_fields_set}, **values}
 

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict, Unpack, override
 from qwen3_ascend_rerank import InvalidInputError
 from qwen3_ascend_rerank.address import API_KEY_VARIABLE, public_options
 from qwen3_ascend_rerank.component import CallOptions, Outcome, RerankComponent, marked_metadata
+from qwen3_ascend_rerank.request import checked_list
 
 
 class RerankInput(TypedDict):
@@ -141,11 +142,13 @@ class Qwen3AscendRerank(
             raise InvalidInputError(
                 f'input is of type {type(given).__name__}; pass {{"query": …, "documents": […]}}'
             )
-        documents = list(given["documents"])
-        if wrong := [one for one in documents if not isinstance(one, Document)]:
-            raise InvalidInputError(
-                f"documents holds {len(wrong)} of type {type(wrong[0]).__name__}; pass Documents"
-            )
+        documents = checked_list(
+            "documents",
+            given["documents"],
+            Document,
+            "pass a list of LangChain's Documents",
+            "pass LangChain's Documents: Document(page_content=text) for a text",
+        )
         configured = ensure_config(config)["configurable"]
         chosen = {name: configured.get(f"rerank_{name}") for name in CallOptions.__annotations__}
         chosen.update((name, value) for name, value in options.items() if value is not None)

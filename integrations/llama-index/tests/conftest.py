@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -123,6 +124,13 @@ def legacy() -> LegacyRecorder:
 @pytest.fixture
 def callbacks(legacy: LegacyRecorder) -> CallbackManager:
     return CallbackManager([legacy])
+
+
+@pytest.fixture
+def closed_url() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -13,7 +13,14 @@ import time
 
 import pytest
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import (
+    Document,
+    ImageNode,
+    MetadataMode,
+    NodeWithScore,
+    QueryBundle,
+    TextNode,
+)
 from llama_index.postprocessor.qwen3_ascend_rerank import Qwen3AscendRerank
 from pydantic import ValidationError
 
@@ -203,10 +210,59 @@ def test_a_wrong_option_is_named(postprocessor, nodes, options, message):
 
 
 def test_an_unknown_option_is_refused(postprocessor, nodes):
-    with pytest.raises(TypeError, match="topn"):
+    with pytest.raises(TypeError, match="topn is no option of a call; did you mean top_n"):
         rank(postprocessor, nodes, topn=1)
-    with pytest.raises(ValidationError, match="topn"):
+    with pytest.raises(ValidationError, match="topn is no setting .* did you mean top_n"):
         Qwen3AscendRerank(topn=1)
+
+
+def test_a_model_by_position_is_told_its_name():
+    with pytest.raises(InvalidInputError, match="by name; pass model='lexical'"):
+        Qwen3AscendRerank("lexical")
+
+
+NODE = NodeWithScore(node=TextNode(text="a"))
+WRONG_NODES = [
+    ([TextNode(text="a")], r"nodes\[0\] is TextNode.* \(TextNode\); .* NodeWithScore\(node=node\)"),
+    ([NODE, Document(text="b")], r"nodes\[1\] is Document.* \(Document\); pass NodeWithScore"),
+    ([NODE, "x"], r"nodes\[1\] is 'x' \(str\); .* NodeWithScore\(node=TextNode\(text=text\)\)"),
+    ([{"text": "a"}], r"nodes\[0\] is \{'text': 'a'\} \(dict\)"),
+    ([None], r"nodes\[0\] is None \(NoneType\)"),
+    (NODE, r"nodes is NodeWithScore.* \(NodeWithScore\); pass a list"),
+    ({"a": NODE}, r"nodes is .* \(dict\); pass a list"),
+    ("x", r"nodes is 'x' \(str\); pass a list"),
+    (None, r"nodes is None \(NoneType\); pass a list"),
+]
+
+
+@pytest.mark.parametrize("asked", [{"query_str": QUERY}, {"query_bundle": QueryBundle(QUERY)}])
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize(("wrong", "message"), WRONG_NODES)
+def test_what_is_no_node_with_a_score_is_named(postprocessor, events, way, wrong, message, asked):
+    sync, asynchronous = postprocessor.postprocess_nodes, postprocessor.apostprocess_nodes
+    call = sync if way == "sync" else lambda *args, **kw: asyncio.run(asynchronous(*args, **kw))
+    with pytest.raises(InvalidInputError, match=message):
+        call(wrong, **asked)
+    assert events.reranks() == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"query_bundle": QUERY}, r"query_bundle is a str; pass query_str='what is the answer\?'"),
+        ({"query_bundle": 3}, r"query is 3 \(int\); pass a str"),
+        ({"query_str": 3}, r"query is 3 \(int\); pass a str"),
+        ({"query_str": " "}, "query is empty"),
+        ({"query_bundle": QueryBundle("")}, "query is empty"),
+        ({"query_bundle": QueryBundle(None)}, "query is None"),
+        ({"query_str": QUERY, "top_n": "three"}, r"top_n is 'three' \(str\)"),
+    ],
+)
+def test_a_query_or_option_of_another_kind_is_named(postprocessor, nodes, asked, message):
+    with pytest.raises(InvalidInputError, match=message):
+        postprocessor.postprocess_nodes(nodes, **asked)
+    with pytest.raises(InvalidInputError, match=message):
+        asyncio.run(postprocessor.apostprocess_nodes(nodes, **asked))
 
 
 # -- async, threads and loops ----------------------------------------------------------------------
@@ -272,6 +328,23 @@ def test_keep_order_goes_on_without_reranking(make, make_engine, nodes, caplog, 
     assert kept[0].node.get_content(MetadataMode.LLM) == nodes[0].node.get_content(MetadataMode.LLM)
     assert "gone" in caplog.text
     assert "rerank_failure" not in nodes[0].metadata
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_keep_order_soon_gives_up_a_server_that_is_not_there(nodes, closed_url, caplog, way):
+    began = time.perf_counter()
+    with Qwen3AscendRerank(
+        base_url=closed_url, on_failure="keep_order", patience=0.3, top_n=2
+    ) as postprocessor:
+        kept = (
+            rank(postprocessor, nodes)
+            if way == "sync"
+            else asyncio.run(arank(postprocessor, nodes))
+        )
+    assert time.perf_counter() - began < 9  # the engine itself tries for 10 seconds
+    assert ids(kept) == ["p", "b"]
+    assert [one.metadata["rerank_failure"] for one in kept] == ["ServerUnavailableError"] * 2
+    assert f"{closed_url} cannot be reached" in caplog.text
 
 
 def test_a_timeout_counts_as_a_failure_and_a_wrong_argument_does_not(make, make_engine, nodes):

@@ -40,6 +40,12 @@ def asked(documents: list[Document]) -> dict[str, Any]:
     return {"query": QUERY, "documents": documents}
 
 
+def compressed(compressor, documents, way) -> list[Document]:
+    if way == "sync":
+        return compressor.compress_documents(documents, QUERY)
+    return asyncio.run(compressor.acompress_documents(documents, QUERY))
+
+
 # -- the ranking -----------------------------------------------------------------------------------
 
 
@@ -192,10 +198,41 @@ def test_a_wrong_option_is_named(compressor, documents, options, message):
 
 
 def test_an_unknown_option_is_refused(compressor, documents):
-    with pytest.raises(TypeError, match="topn"):
+    with pytest.raises(TypeError, match="topn is no option of a call; did you mean top_n"):
         compressor.compress_documents(documents, QUERY, topn=1)
-    with pytest.raises(ValidationError, match="topn"):
+    with pytest.raises(ValidationError, match="topn is no setting .* did you mean top_n"):
         Qwen3AscendRerank(topn=1)
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            ["x"],
+            r"documents\[0\] is 'x' \(str\); pass LangChain's Documents: Document\(page_content",
+        ),
+        ([Document("a"), None], r"documents\[1\] is None \(NoneType\)"),
+        ([Document("a"), {"page_content": "b"}], r"documents\[1\] is .* \(dict\)"),
+        ("x", r"documents is 'x' \(str\); pass a list"),
+        ({"a": Document("b")}, r"documents is .* \(dict\); pass a list"),
+        (Document("a"), r"documents is Document.* \(Document\); pass a list"),
+        (None, r"documents is None \(NoneType\); pass a list"),
+    ],
+)
+def test_what_is_no_document_is_named(compressor, engine, way, wrong, message):
+    with pytest.raises(InvalidInputError, match=message):
+        compressed(compressor, wrong, way)
+    assert engine.starts == 0
+
+
+def test_documents_may_come_one_by_one(compressor, documents):
+    assert ids(compressor.compress_documents(iter(documents), QUERY)) == ["b", "g", "p"]
+
+
+def test_a_model_by_position_is_told_its_name():
+    with pytest.raises(InvalidInputError, match="by name; pass model='lexical'"):
+        Qwen3AscendRerank("lexical")
 
 
 @pytest.mark.parametrize(
@@ -323,16 +360,26 @@ def test_keep_order_goes_on_without_reranking(make, make_engine, documents, capl
         make_engine(error=OSError("gone")), on_failure="keep_order", top_n=2, threshold=0.99
     )
     with caplog.at_level(logging.WARNING):
-        if way == "sync":
-            kept = compressor.compress_documents(documents, QUERY)
-        else:
-            kept = asyncio.run(compressor.acompress_documents(documents, QUERY))
+        kept = compressed(compressor, documents, way)
     assert ids(kept) == ["p", "b"]
     assert [one.metadata["rerank_failure"] for one in kept] == ["EngineError"] * 2
     assert [one.metadata["retrieval_score"] for one in kept] == [9.5, 0.25]
     assert not any("relevance_score" in one.metadata for one in kept)
     assert "gone" in caplog.text
     assert "rerank_failure" not in documents[0].metadata
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_keep_order_soon_gives_up_a_server_that_is_not_there(documents, closed_url, caplog, way):
+    began = time.perf_counter()
+    with Qwen3AscendRerank(
+        base_url=closed_url, on_failure="keep_order", patience=0.3, top_n=2
+    ) as compressor:
+        kept = compressed(compressor, documents, way)
+    assert time.perf_counter() - began < 9  # the engine itself tries for 10 seconds
+    assert ids(kept) == ["p", "b"]
+    assert [one.metadata["rerank_failure"] for one in kept] == ["ServerUnavailableError"] * 2
+    assert f"{closed_url} cannot be reached" in caplog.text
 
 
 def test_a_timeout_counts_as_a_failure(make, make_engine, documents):

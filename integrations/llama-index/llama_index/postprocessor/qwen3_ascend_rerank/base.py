@@ -25,6 +25,7 @@ from qwen3_ascend_rerank.component import (
     RerankComponent,
     marked_metadata,
 )
+from qwen3_ascend_rerank.request import checked_list, checked_query
 
 dispatcher = get_dispatcher(__name__)
 
@@ -105,7 +106,7 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
         query_bundle: QueryBundle | None = None,
         **options: Unpack[CallOptions],
     ) -> list[NodeWithScore]:
-        chosen = self._options(**options)
+        nodes, chosen = _checked(nodes, query_bundle), self._options(**options)
         with self._observed(nodes, query_bundle, chosen) as ranked:
             query, texts = self._prepare(nodes, query_bundle)
             ranked += _apply(nodes, self._rerank(query, texts, chosen), chosen)
@@ -119,7 +120,7 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
         query_bundle: QueryBundle | None = None,
         **options: Unpack[CallOptions],
     ) -> list[NodeWithScore]:
-        chosen = self._options(**options)
+        nodes, chosen = _checked(nodes, query_bundle), self._options(**options)
         with self._observed(nodes, query_bundle, chosen) as ranked:
             query, texts = self._prepare(nodes, query_bundle)
             ranked += _apply(nodes, await self._arerank(query, texts, chosen), chosen)
@@ -163,7 +164,28 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
 def _query(bundle: QueryBundle | None, text: str | None) -> QueryBundle | None:
     if bundle is not None and text is not None:
         raise InvalidInputError("both query_bundle and query_str are given; pass one of them")
-    return bundle if text is None else QueryBundle(text)
+    return bundle if text is None else QueryBundle(checked_query(text))
+
+
+def _checked(nodes: Any, query: Any) -> list[NodeWithScore]:
+    """The nodes, before an event or a span's handler meets what is none.
+
+    A bare node is refused rather than wrapped: its retriever's score is lost, which a caller who
+    passed it by mistake would miss only much later.
+    """
+    if not isinstance(query, QueryBundle | None):
+        checked_query(query)
+        raise InvalidInputError(
+            f"query_bundle is a {type(query).__name__}; pass query_str={query!r}, or a QueryBundle"
+        )
+    return checked_list(
+        "nodes",
+        nodes,
+        NodeWithScore,
+        "pass a list of NodeWithScore, as retrievers return",
+        "pass NodeWithScore, as retrievers return: NodeWithScore(node=node) for a node, "
+        "NodeWithScore(node=TextNode(text=text)) for a text",
+    )
 
 
 def _copies(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
