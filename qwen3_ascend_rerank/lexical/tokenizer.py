@@ -7,20 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..prompt.added import QWEN_ADDED_TOKENS, QWEN_SPECIAL_TOKENS
 from .vocabulary import Token, read_vocabulary
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
-    "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>",
-    "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
-"""Qwen3's special tokens, in the order of their ids."""
-ADDED_TOKENS = (
-    *SPECIAL_TOKENS, "<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>",
-    "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<tool_response>",
-    "</tool_response>", "<think>", "</think>",
-)  # fmt: skip
-"""All that Qwen3 adds to its vocabulary; their ids follow those of the vocabulary."""
 PAD_TOKEN, END_TOKEN = "<|endoftext|>", "<|im_end|>"
 
 _PATTERN = (
@@ -42,7 +31,7 @@ def write_tokenizer(folder: Path) -> None:
 
 def token_ids(vocabulary: Sequence[Token]) -> dict[str, int]:
     """The id of every token by its spelling; the added ones come last."""
-    spellings = [*(token.spelling for token in vocabulary), *ADDED_TOKENS]
+    spellings = [*(token.spelling for token in vocabulary), *QWEN_ADDED_TOKENS]
     return {spelling: place for place, spelling in enumerate(spellings)}
 
 
@@ -93,9 +82,9 @@ def _added(vocabulary: Sequence[Token]) -> dict[int, dict[str, Any]]:
             "lstrip": False,
             "rstrip": False,
             "normalized": False,
-            "special": content in SPECIAL_TOKENS,
+            "special": content in QWEN_SPECIAL_TOKENS,
         }
-        for place, content in enumerate(ADDED_TOKENS)
+        for place, content in enumerate(QWEN_ADDED_TOKENS)
     }
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from qwen3_ascend_rerank.lexical import tokenizer_file
-from qwen3_ascend_rerank.lexical.tokenizer import ADDED_TOKENS
 from qwen3_ascend_rerank.lexical.vocabulary import read_vocabulary, word_weights
+from qwen3_ascend_rerank.prompt.added import QWEN_ADDED_TOKENS
 from tests.support.official import format_pair
 from tests.support.qwen_tokenizer import ADDED, SPECIAL
 
@@ -44,9 +44,9 @@ def test_the_marks_of_query_and_document_are_tokens_that_no_word_is(tokenizer: T
 
 
 def test_added_tokens_are_those_of_qwen_in_their_order(tokenizer: Tokenizer) -> None:
-    assert list(ADDED_TOKENS) == SPECIAL + ADDED
+    assert list(QWEN_ADDED_TOKENS) == SPECIAL + ADDED
     size = tokenizer.get_vocab_size(with_added_tokens=False)
-    ids = [tokenizer.token_to_id(token) for token in ADDED_TOKENS]
+    ids = [tokenizer.token_to_id(token) for token in QWEN_ADDED_TOKENS]
     assert ids == list(range(size, size + 26))
     assert size + 26 == tokenizer.get_vocab_size()
 

@@ -1,0 +1,212 @@
+"""Qwen's tokenizer, taken apart: ordinary text here, control tokens there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from ..errors import CorruptModelError, UnsupportedModelError
+from .added import QWEN_ADDED_TOKENS, mark_control_tokens, missing_from, over_the_cut, spelling
+from .template import CONTROL_TOKENS, HEAD, TAIL
+
+logger = logging.getLogger(__name__)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class QwenTokenizer:
+    """A tokenizer that makes ordinary text of any text.
+
+    The spelling of a control token inside a query, an instruction or a document is ordinary text;
+    the control tokens of the prompt itself come from `head` and `tail` alone. Plain tokens that a
+    fine-tune has added count as they do in its own tokenizer.
+    """
+
+    head: list[int]
+    """Ids of what begins every prompt."""
+    tail: list[int]
+    """Ids of what ends every prompt."""
+    yes: int
+    """Id of the answer "yes"."""
+    no: int
+    """Id of the answer "no"."""
+    control_ids: frozenset[int]
+    """Ids that no text gives."""
+    highest_id: int
+    """The highest id that a prompt may hold: a model needs a row of embeddings for each to it."""
+
+    def __init__(self, specification: str, source: str = "tokenizer.json") -> None:
+        """Read the text of a ``tokenizer.json``; `source` names it in errors.
+
+        Raises:
+            CorruptModelError: the text is not a tokenizer.
+            UnsupportedModelError: a tokenizer without the tokens of Qwen3-Reranker's prompt, or
+                with an added token that would break the prompt.
+        """
+        try:
+            parts = json.loads(specification)
+            mark_control_tokens(parts["added_tokens"])
+            # Truncation, padding and post-processing saved with a tokenizer are not ours to obey.
+            parts.update(truncation=None, padding=None, post_processor=None)
+            vocabulary: dict[str, int] = parts["model"]["vocab"]
+            highest = max(vocabulary.values())
+            self._tokenizer = Tokenizer.from_str(json.dumps(parts))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise CorruptModelError(
+                f"{source} cannot be read as a tokenizer: {error}; fetch it again"
+            ) from error
+        # Not the ids in the file, which `tokenizers` does not read: it counts anew.
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._control = {token.content: place for place, token in added.items() if token.special}
+        own = {place: token for place, token in added.items() if not token.special}
+        missing = [token for token in CONTROL_TOKENS if token not in self._control]
+        missing += [word for word in ("yes", "no") if word not in vocabulary]
+        if missing:
+            raise UnsupportedModelError(
+                f"{source} is not a Qwen3 tokenizer: it has no token {', '.join(missing)}; "
+                "point `tokenizer` at a Qwen3-Reranker"
+            )
+        if blank := [token for token in self._control if not token.strip()]:
+            raise UnsupportedModelError(
+                f"{source} has {blank[0]!r} for a control token, which is part of most texts; "
+                "point `tokenizer` at a Qwen3-Reranker"
+            )
+        if wide := over_the_cut(own.values()):
+            raise UnsupportedModelError(
+                f"the added token {wide[0]!r} of {source} would swallow the space between "
+                '"<Document>:" and the document, with which the prompt is made; train without it'
+            )
+        composed = [_composed(token.content) for token in own.values() if token.normalized]
+        if alike := [one for one in composed if composed.count(one) > 1]:
+            raise UnsupportedModelError(
+                f"{source} has several added tokens for {alike[0]!r}, of which now this one counts "
+                "and now that; train without one of them"
+            )
+        self.yes, self.no = vocabulary["yes"], vocabulary["no"]
+        self.head = self._tokenizer.encode(HEAD, add_special_tokens=False).ids
+        self.tail = self._tokenizer.encode(TAIL, add_special_tokens=False).ids
+        self._tokenizer.encode_special_tokens = True  # from here on they are ordinary text
+        self.control_ids = self._unreachable(source)
+        self.highest_id = max(highest, *own, *self.head, *self.tail)
+        self.added_tokens = frozenset(token.content for token in added.values())
+
+        # Some tokens are looked for where characters are composed already.
+        composed = {
+            _composed(token.content)
+            for token in added.values()
+            if token.special and token.normalized
+        }
+        self._composes = bool(composed)
+        self._spelt = spelling(self._control.keys() | composed)
+        self._doubtful = spelling(self._control.keys() - set(QWEN_ADDED_TOKENS))
+        self._seen: set[str] = set()
+
+    def _unreachable(self, source: str) -> frozenset[int]:
+        """The control tokens' ids, without those that are words of the vocabulary as well."""
+        spelt = self._tokenizer.encode_batch(list(self._control), add_special_tokens=False)
+        reachable = {place for encoding in spelt for place in encoding.ids}
+        for token in QWEN_ADDED_TOKENS:
+            if self._control.get(token) in reachable:
+                raise UnsupportedModelError(
+                    f"{source} makes the control token {token} of a text that spells it, so that "
+                    "a document could break the prompt; point `tokenizer` at a Qwen3-Reranker"
+                )
+        return frozenset(self._control.values()) - reachable
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text made `readable`, with no control token among them."""
+        encodings = self._tokenizer.encode_batch_fast(
+            [self.readable(text) for text in texts], add_special_tokens=False
+        )
+        return [encoding.ids for encoding in encodings]
+
+    def beginning(self, text: str, count: int) -> str:
+        """What the first `count` ids of `text` stand for, as it is spelt there.
+
+        A character of which they are only a part is left out.
+        """
+        text = _whole_characters(text)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return text[: encoding.offsets[count][0]] if count < len(encoding.ids) else text
+
+    def defuse(self, text: str) -> str:
+        """`text` as any tokenizer of this vocabulary reads it: without a control token.
+
+        Each spelling of one gets a space after its first character, as in ``< |im_end|>``.
+        """
+        if self._composes and self._spelt.search(composed := _composed(text)):
+            text = composed
+        while self._spelt.search(text):  # again only where breaking one up makes another
+            text = self._spelt.sub(_broken_up, text)
+        return text
+
+    def readable(self, text: str) -> str:
+        """`text` in whole characters, with a warning of what may not be read as it was meant.
+
+        Lone surrogates, which are no characters and have no UTF-8 form, become U+FFFD; a split
+        surrogate pair becomes the character that it stands for.
+        """
+        text = _whole_characters(text)
+        for token in self._doubtful.findall(text):
+            if token not in self._seen:
+                self._seen.add(token)
+                logger.warning(
+                    "a text holds %s, which the tokenizer marks as special: it counts as ordinary "
+                    'text, not as that token; set "special": false for it in tokenizer.json if '
+                    "the texts that the model was trained on hold it",
+                    token,
+                )
+        return text
+
+
+def _broken_up(token: re.Match[str]) -> str:
+    return f"{token[0][0]} {token[0][1:]}" if len(token[0]) > 1 else ""
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _whole_characters(text: str) -> str:
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    logger.warning("a text held surrogate code points, which are no characters: replaced by U+FFFD")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(file: Path) -> QwenTokenizer:
+    """The tokenizer in `file`, a ``tokenizer.json``; read once a process.
+
+    Raises:
+        CorruptModelError: the file is missing or is not a tokenizer.
+        UnsupportedModelError: a tokenizer without the tokens of Qwen3-Reranker's prompt, or one
+            that lacks tokens which ``tokenizer_config.json`` beside it adds.
+    """
+    try:
+        specification = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptModelError(f"{file} cannot be read: {error}") from error
+    tokenizer = QwenTokenizer(specification, str(file))
+    if lost := missing_from(tokenizer.added_tokens, _configuration(file)):
+        raise UnsupportedModelError(
+            f"{file} lacks the added token {', '.join(lost)} of tokenizer_config.json beside it; "
+            "load the tokenizer with transformers and save it again with save_pretrained()"
+        )
+    return tokenizer
+
+
+def _configuration(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.with_name("tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # all that counts is in tokenizer.json, as a rule
+    return found if isinstance(found, dict) else {}
