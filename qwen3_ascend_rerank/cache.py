@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Lock
 
+from .forks import renewed_in_child
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -24,11 +26,14 @@ class ScoreCache:
     Keys are 16-byte digests, so a remembered pair costs about 200 bytes however long its texts are.
     """
 
-    def __init__(self, size: int, *scope: object) -> None:
-        """Remember up to `size` pairs (0: none) of one `scope`: the model and its settings."""
+    def __init__(self, size: int) -> None:
+        """Remember up to `size` pairs; 0: none."""
         self._size = size
-        self._scope = _digest(repr(scope).encode())
         self._known: OrderedDict[bytes, Judgement] = OrderedDict()
+        self._unlock()
+        renewed_in_child(self, ScoreCache._unlock)
+
+    def _unlock(self) -> None:
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -61,7 +66,7 @@ class ScoreCache:
     def _keys(self, instruction: str, query: str, documents: list[str]) -> list[bytes]:
         if not self._size:
             return []
-        question = _digest(self._scope + _digest(_bytes(instruction)) + _digest(_bytes(query)))
+        question = _digest(_digest(_bytes(instruction)) + _digest(_bytes(query)))
         return [_digest(question + _bytes(document)) for document in documents]
 
 

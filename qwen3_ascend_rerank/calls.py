@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from .engines.loop import submit
 from .errors import RerankerClosedError, RerankError, RerankTimeoutError
+from .forks import renewed_in_child
 
 T = TypeVar("T")
 
@@ -26,8 +27,12 @@ class Calls:
     """The calls of one Reranker."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._begin_anew()
+        renewed_in_child(self, Calls._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
 
     def submit(
         self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None

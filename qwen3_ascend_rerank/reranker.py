@@ -129,7 +129,7 @@ class Reranker(Closing):
         self._info: EngineInfo | None = None
         self._tokenizer: QwenTokenizer | None = None
         self._key, self._begin = self._describe_engine()
-        self._cache = ScoreCache(self.cache_size, self._key)
+        self._cache = ScoreCache(self.cache_size)
         self._lease = self._new_lease()
 
     def rerank(

@@ -8,11 +8,12 @@ starts with the first Reranker and is a daemon, so it never keeps the interprete
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from threading import RLock, Thread
 from typing import Any, TypeVar
+
+from ..forks import in_child
 
 T = TypeVar("T")
 
@@ -35,11 +36,8 @@ def background_loop() -> asyncio.AbstractEventLoop:
         return _loop
 
 
+@in_child
 def _forget() -> None:
-    # A forked child has the loop's memory but not its thread.
+    # It has the loop's memory but not its thread.
     global _loop, _lock
     _loop, _lock = None, RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

@@ -17,6 +17,7 @@ from threading import RLock
 from typing import Any
 
 from ..errors import RerankerClosedError
+from ..forks import in_child
 from .base import Engine
 from .loop import submit
 
@@ -135,11 +136,8 @@ def _close_at_exit() -> None:
             submit(_close_all(engines)).result(EXIT_SECONDS)
 
 
+@in_child
 def _forget() -> None:
-    # A forked child cannot use its parent's engines.
+    # It cannot use its parent's engines.
     global _lock, _shared
     _lock, _shared = RLock(), {}
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

@@ -84,8 +84,8 @@ class QwenTokenizer:
                 f"the added token {wide[0]!r} of {source} would swallow the space between "
                 '"<Document>:" and the document, with which the prompt is made; train without it'
             )
-        composed = [_composed(token.content) for token in own.values() if token.normalized]
-        if alike := [one for one in composed if composed.count(one) > 1]:
+        words = [_composed(token.content) for token in own.values() if token.normalized]
+        if alike := [word for word in words if words.count(word) > 1]:
             raise UnsupportedModelError(
                 f"{source} has several added tokens for {alike[0]!r}, of which now this one counts "
                 "and now that; train without one of them"
