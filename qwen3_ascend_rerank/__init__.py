@@ -21,6 +21,7 @@ from .errors import (
     UnsupportedServerError,
 )
 from .prompt import DEFAULT_INSTRUCTION
+from .request import NOT_GIVEN, NotGiven
 from .reranker import DEFAULT_MODEL, Reranker
 from .results import RankedDocument, RerankResult, Usage
 
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DEFAULT_INSTRUCTION",
     "DEFAULT_MODEL",
+    "NOT_GIVEN",
     "AuthenticationError",
     "CorruptModelError",
     "Engine",
@@ -39,6 +41,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "ModelNotFoundError",
+    "NotGiven",
     "PromptBatch",
     "QueryTooLongError",
     "RankedDocument",

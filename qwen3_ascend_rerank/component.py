@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from pydantic import Field, InstanceOf, PrivateAttr, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -23,15 +23,13 @@ from .engines.loop import submit
 from .errors import InvalidInputError, QueryTooLongError, UnknownNameError
 from .lifetime import Closing
 from .request import (
-    checked_text,
-    checked_threshold,
-    checked_timeout,
-    checked_top_n,
+    CALL_OPTIONS,
+    call_options,
     unknown_name,
 )
-from .reranker import Reranker
+from .reranker import Reranker, fixed_setting
 from .results import RerankResult
-from .settings import RERANKER_FIELDS, RerankSettings
+from .settings import RERANKER_FIELDS, RerankSettings, checked_on_failure, checked_patience
 from .silence import unless_silent
 
 logger = logging.getLogger("qwen3_ascend_rerank")
@@ -64,20 +62,12 @@ def marked_metadata(
 
 
 class CallOptions(TypedDict, total=False):
-    """What one call may set differently; None: as the component has it."""
+    """What one call may set differently. None: no limit, whatever the component says."""
 
     top_n: int | None
     threshold: float | None
     instruction: str | None
     timeout: float | None
-
-
-OPTION_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "top_n": checked_top_n,
-    "threshold": checked_threshold,
-    "instruction": partial(checked_text, "instruction"),
-    "timeout": checked_timeout,
-}
 
 
 class RerankComponent(RerankSettings, Closing):
@@ -94,6 +84,12 @@ class RerankComponent(RerankSettings, Closing):
         "it closes it.",
     )
     _own: Reranker | None = PrivateAttr(None)
+    _CHECKS: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        **CALL_OPTIONS,
+        "on_failure": checked_on_failure,
+        "patience": checked_patience,
+    }
+    """What may be assigned later, and what makes sure that it can be used."""
 
     if not TYPE_CHECKING:  # who checks types makes the signature from the fields
 
@@ -115,7 +111,7 @@ class RerankComponent(RerankSettings, Closing):
         its = {name: getattr(reranker, name) for name in RERANKER_FIELDS}
         if not isinstance(its["model"], str | None):
             its["model"] = type(its["model"]).__name__
-        fixed = its.keys() - CallOptions.__annotations__.keys()
+        fixed = its.keys() - CALL_OPTIONS.keys()
         if other := sorted(name for name in fixed if values.get(name, its[name]) != its[name]):
             raise InvalidInputError(
                 f"{', '.join(other)} given beside reranker, which has its own; leave one out"
@@ -127,13 +123,34 @@ class RerankComponent(RerankSettings, Closing):
         super().model_post_init(context)
         _ = self._core
 
+    if not TYPE_CHECKING:  # who checks types sees the fields themselves
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Let a field be assigned that still has an effect, and be a value that can be used."""
+            super().__setattr__(name, self._assignable(name, value))
+
+    def _assignable(self, name: str, value: Any) -> Any:
+        """`value` as field `name` holds it from now on; private names are nobody's business.
+
+        Raises:
+            InvalidInputError: no such field, one that has no effect any more, or a wrong value.
+        """
+        kind = type(self)
+        if name in self._CHECKS:
+            return self._CHECKS[name](value)
+        if name in RERANKER_FIELDS or name == "reranker":
+            raise fixed_setting(name, kind.__name__)
+        if not (name in kind.model_fields or name.startswith("_") or hasattr(kind, name)):
+            raise unknown_name(name, f"setting of {kind.__name__}", kind.model_fields)
+        return value
+
     def start(self) -> EngineInfo:
         """Load the model now instead of at the first call, and say what runs where."""
-        return self._core.start()
+        return self._core.start(timeout=self.timeout)
 
     async def astart(self) -> EngineInfo:
         """`start` for asyncio."""
-        return await self._core.astart()
+        return await self._core.astart(timeout=self.timeout)
 
     def close(self) -> None:
         """End calls in flight and give the engine back; a `reranker` handed in stays open."""
@@ -144,6 +161,21 @@ class RerankComponent(RerankSettings, Closing):
         """`close` for asyncio."""
         if self.reranker is None:
             await self._core.aclose()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the settings of `update` instead of its own, each checked.
+
+        Raises:
+            InvalidInputError: one that there is not, that cannot be used, or that the Reranker
+                handed in has already.
+        """
+        copied = super().model_copy(deep=deep)
+        for name, value in (update or {}).items():
+            remade = self.reranker is None and name in RERANKER_FIELDS
+            copied.__dict__[name] = value if remade else self._assignable(name, value)
+        copied.__pydantic_fields_set__.update(update or {})
+        _ = copied._core  # refuses what cannot be used
+        return copied
 
     def __copy__(self) -> Self:
         return super().__copy__()._disowned()
@@ -182,24 +214,11 @@ class RerankComponent(RerankSettings, Closing):
             return self.reranker
         if self._own is None:
             self._own = self.make_reranker()
-            # The fields decide, call by call, so that they may be assigned anew, None included.
-            self._own.top_n = self._own.threshold = self._own.timeout = None
         return self._own
 
     def _options(self, **given: Any) -> CallOptions:
-        """The options of one call: those given, and for the rest the component's.
-
-        Raises:
-            InvalidInputError: a value that cannot be used, or an option that there is not.
-        """
-        if unknown := sorted(given.keys() - OPTION_CHECKS.keys()):
-            raise unknown_name(unknown[0], "option of a call", OPTION_CHECKS)
-        chosen = {
-            name: getattr(self, name) if given.get(name) is None else given[name]
-            for name in OPTION_CHECKS
-        }
-        checked = {name: check(chosen[name]) for name, check in OPTION_CHECKS.items()}
-        return cast("CallOptions", checked)
+        """The options of one call: those given, and for the rest the component's."""
+        return cast("CallOptions", call_options(self, given))
 
     def _rerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
         try:

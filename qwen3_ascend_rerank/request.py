@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 from .errors import InvalidInputError, UnknownNameError
 
 T = TypeVar("T")
+
+
+class NotGiven(Enum):
+    """The type of `NOT_GIVEN`."""
+
+    NOT_GIVEN = "not given"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+NOT_GIVEN = NotGiven.NOT_GIVEN
+"""An option that a call leaves as the object has it; None is an answer of its own: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +108,37 @@ def checked_seconds(name: str, seconds: float) -> float:
     return float(seconds)
 
 
+CALL_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "top_n": checked_top_n,
+    "threshold": checked_threshold,
+    "instruction": partial(checked_text, "instruction"),
+    "timeout": checked_timeout,
+}
+"""What a call may set differently than the object, and what makes sure that it can be used."""
+
+
+def call_options(owner: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of one call: those `given`, checked, and for the rest what `owner` has.
+
+    None lifts a limit of the owner. An instruction is no limit: None leaves it as it is.
+
+    Raises:
+        InvalidInputError: a value that cannot be used, or an option that there is not.
+    """
+    if unknown := sorted(given.keys() - CALL_OPTIONS.keys()):
+        raise unknown_name(unknown[0], "option of a call", CALL_OPTIONS)
+    kept = {name: getattr(owner, name) for name in CALL_OPTIONS}
+    set_here = {name: value for name, value in given.items() if value is not NOT_GIVEN}
+    if set_here.get("instruction", "") is None:
+        del set_here["instruction"]
+    return kept | {name: CALL_OPTIONS[name](value) for name, value in set_here.items()}
+
+
 def unknown_name(name: str, what: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a `name` that is none of `known`; `what` says what these are."""
     known = sorted(known)
-    near = get_close_matches(name.lower(), known, 1)
+    spelt = {one.lower(): one for one in known}
+    near = [spelt[one] for one in get_close_matches(name.lower(), spelt, 1)]
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
     return UnknownNameError(f"{name} is no {what}; {hint}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import time
 import weakref
 from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self
 
@@ -24,14 +25,16 @@ from .lifetime import Closing
 from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from .ranking import check_answer, ranked
 from .request import (
+    CALL_OPTIONS,
+    NOT_GIVEN,
+    NotGiven,
     Request,
+    call_options,
     checked_count,
     checked_documents,
     checked_query,
     checked_text,
-    checked_threshold,
-    checked_timeout,
-    checked_top_n,
+    unknown_name,
 )
 from .results import RerankResult, Usage, probability
 from .selfcheck import checked_level
@@ -40,7 +43,13 @@ from .startup import begin, open_tokenizer
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+SETTINGS = (
+    *("model", "base_url", "engine", "tokenizer", "instruction", "max_length", "top_n"),
+    *("threshold", "cache_size", "selfcheck", "timeout", "engine_options"),
+)
+"""What describes a Reranker, as its constructor takes it; beside it there is the secret api_key."""
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-0.6B"
+R = TypeVar("R", bound="Reranker")
 CLOSE_SECONDS = 30.0
 """How long `close()` waits for the engine to end."""
 
@@ -50,6 +59,9 @@ class Reranker(Closing):
 
     Nothing is loaded before the first call (or `start()`). One Reranker serves any number of
     threads and event loops at once; Rerankers with equal engine settings share one engine.
+
+    `top_n`, `threshold`, `instruction` and `timeout` may be assigned later, for the calls from then
+    on. The other settings cannot: they are what the engine was chosen and checked by.
 
     Example:
         >>> with Reranker("lexical") as reranker:
@@ -85,8 +97,9 @@ class Reranker(Closing):
                 is served at `base_url`.
             base_url: where the model is served, instead of being loaded here: one URL, or those
                 of several servers, as a list or with commas between them.
-            api_key: the servers' key; None: ``QWEN3_RERANK_API_KEY`` of the environment. It is
-                kept as a secret, and left out of pickles.
+            api_key: the servers' key; None: ``QWEN3_RERANK_API_KEY`` of the environment, the only
+                setting that a Reranker reads there. It is kept as a secret, and left out of
+                pickles.
             engine: ``vllm``, ``torch``, or ``auto`` for the best one that is there; not needed
                 with `base_url`.
             tokenizer: where ``tokenizer.json`` is when it is not beside the model.
@@ -108,21 +121,24 @@ class Reranker(Closing):
         Raises:
             InvalidInputError: a value that cannot be used.
         """
+        before = frozenset(self.__dict__)
         urls = checked_urls(base_url)
         self.base_url: str | list[str] | None = (
             list(urls) if len(urls) > 1 else "".join(urls) or None
         )
-        self.api_key = checked_api_key(api_key) if urls else None
+        self.api_key = _checked_key(api_key, served=bool(urls))
         self.model = _checked_model(model, served=bool(urls))
+        if not isinstance(self.model, str | None):
+            _refuse_beside_engine(engine=engine != "auto", engine_options=bool(engine_options))
         self.engine = engine
         self.tokenizer = None if tokenizer is None else os.fspath(tokenizer)
-        self.instruction = checked_text("instruction", instruction)
+        self.instruction = instruction
         self.max_length = checked_count("max_length", max_length)
-        self.top_n = checked_top_n(top_n)
-        self.threshold = checked_threshold(threshold)
+        self.top_n = top_n
+        self.threshold = threshold
         self.cache_size = checked_count("cache_size", cache_size, least=0)
         self.selfcheck = checked_level(selfcheck)
-        self.timeout = checked_timeout(timeout)
+        self.timeout = timeout
         self.engine_options = hidden_options(engine_options)
 
         self._calls = Calls()
@@ -131,26 +147,41 @@ class Reranker(Closing):
         self._key, self._begin = self._describe_engine()
         self._cache = ScoreCache(self.cache_size)
         self._lease = self._new_lease()
+        self._inner = frozenset(self.__dict__) - before
+        """What is made anew in a copy; the rest belongs to a subclass."""
+
+    if not TYPE_CHECKING:  # who checks types sees the attributes themselves
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            known = name in SETTINGS or name == "api_key"
+            free = known or name.startswith("_") or hasattr(self, name)
+            if name in CALL_OPTIONS:
+                value = CALL_OPTIONS[name](value)
+            elif known and name in self.__dict__:
+                raise fixed_setting(name, "Reranker")
+            elif not free and type(self) is Reranker:  # a subclass has what it likes
+                raise unknown_name(name, "setting of Reranker", SETTINGS)
+            super().__setattr__(name, value)
 
     def rerank(
         self,
         query: str,
         documents: Iterable[str],
         *,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-        timeout: float | None = None,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        threshold: float | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        timeout: float | NotGiven | None = NOT_GIVEN,
     ) -> RerankResult:
         """Rank `documents` for `query`, best first.
 
         Args:
             query: what is asked; not empty.
             documents: the texts to rank. No documents: an empty result, and nothing is loaded.
-            top_n: as in the constructor, for this call.
-            threshold: as in the constructor, for this call.
+            top_n: as in the constructor, for this call; None: all, whatever the constructor says.
+            threshold: as in the constructor, for this call; None: none.
             instruction: as in the constructor, for this call.
-            timeout: as in the constructor, for this call.
+            timeout: as in the constructor, for this call; None: no limit.
 
         Returns:
             The documents whose score reaches `threshold`, at most `top_n`, by falling log-odds;
@@ -163,7 +194,14 @@ class Reranker(Closing):
             RerankTimeoutError: the call took longer than `timeout`.
             RerankerClosedError: the Reranker is closed, or was closed during the call.
         """
-        request = self._request(query, documents, top_n, threshold, instruction, timeout)
+        request = self._request(
+            query,
+            documents,
+            top_n=top_n,
+            threshold=threshold,
+            instruction=instruction,
+            timeout=timeout,
+        )
         return wait(self._calls.submit(partial(self._rerank, request), request.timeout))
 
     async def arerank(
@@ -171,13 +209,20 @@ class Reranker(Closing):
         query: str,
         documents: Iterable[str],
         *,
-        top_n: int | None = None,
-        threshold: float | None = None,
-        instruction: str | None = None,
-        timeout: float | None = None,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        threshold: float | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        timeout: float | NotGiven | None = NOT_GIVEN,
     ) -> RerankResult:
         """`rerank` for asyncio, from any event loop; the loop is never blocked."""
-        request = self._request(query, documents, top_n, threshold, instruction, timeout)
+        request = self._request(
+            query,
+            documents,
+            top_n=top_n,
+            threshold=threshold,
+            instruction=instruction,
+            timeout=timeout,
+        )
         call = self._calls.submit(partial(self._rerank, request), request.timeout)
         return await asyncio.wrap_future(call)
 
@@ -186,11 +231,11 @@ class Reranker(Closing):
         query: str,
         documents: Iterable[str],
         *,
-        instruction: str | None = None,
-        timeout: float | None = None,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        timeout: float | NotGiven | None = NOT_GIVEN,
     ) -> list[float]:
         """P("yes") in [0, 1] of every document, in input order; raises as `rerank` does."""
-        request = self._request(query, documents, None, None, instruction, timeout)
+        request = self._request(query, documents, instruction=instruction, timeout=timeout)
         return wait(self._calls.submit(partial(self._score, request), request.timeout))
 
     async def ascore(
@@ -198,21 +243,27 @@ class Reranker(Closing):
         query: str,
         documents: Iterable[str],
         *,
-        instruction: str | None = None,
-        timeout: float | None = None,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        timeout: float | NotGiven | None = NOT_GIVEN,
     ) -> list[float]:
         """`score` for asyncio, from any event loop."""
-        request = self._request(query, documents, None, None, instruction, timeout)
+        request = self._request(query, documents, instruction=instruction, timeout=timeout)
         call = self._calls.submit(partial(self._score, request), request.timeout)
         return await asyncio.wrap_future(call)
 
-    def start(self) -> EngineInfo:
-        """Load the model now instead of at the first call, and say what runs where."""
-        return wait(self._calls.submit(self._start))
+    def start(self, *, timeout: float | NotGiven | None = NOT_GIVEN) -> EngineInfo:
+        """Load the model now instead of at the first call, and say what runs where.
 
-    async def astart(self) -> EngineInfo:
+        Args:
+            timeout: as in the constructor, for this call; None: no limit.
+        """
+        limit = call_options(self, {"timeout": timeout})["timeout"]
+        return wait(self._calls.submit(self._start, limit))
+
+    async def astart(self, *, timeout: float | NotGiven | None = NOT_GIVEN) -> EngineInfo:
         """`start` for asyncio."""
-        return await asyncio.wrap_future(self._calls.submit(self._start))
+        limit = call_options(self, {"timeout": timeout})["timeout"]
+        return await asyncio.wrap_future(self._calls.submit(self._start, limit))
 
     def close(self) -> None:
         """End calls in flight with `RerankerClosedError`, and give the engine back."""
@@ -229,36 +280,31 @@ class Reranker(Closing):
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
-        return f"Reranker({settings})"
+        return f"{type(self).__name__}({settings})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it loads its own model, and finds the API key in the environment.
         settings = {**self._settings(), "engine_options": public_options(self.engine_options)}
-        return partial(Reranker, **settings), ()
+        return _made_again, (type(self), settings), self._state_of_subclass()
 
     def __copy__(self) -> Self:
-        return type(self)(**self._settings(), api_key=self.api_key)  # shares the engine
+        twin = _made_again(type(self), {**self._settings(), "api_key": self.api_key})
+        twin.__dict__.update(self._state_of_subclass())
+        return twin  # it shares the engine
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()
+        twin = memo[id(self)] = self.__copy__()
+        twin.__dict__.update(copy.deepcopy(self._state_of_subclass(), memo))
+        return twin
+
+    def _state_of_subclass(self) -> dict[str, Any]:
+        own = self.__dict__.keys() - self._inner - {"_inner"}
+        return {name: self.__dict__[name] for name in own}
 
     # -- the engine ------------------------------------------------------------------------------
 
     def _settings(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "base_url": self.base_url,
-            "engine": self.engine,
-            "tokenizer": self.tokenizer,
-            "instruction": self.instruction,
-            "max_length": self.max_length,
-            "top_n": self.top_n,
-            "threshold": self.threshold,
-            "cache_size": self.cache_size,
-            "selfcheck": self.selfcheck,
-            "timeout": self.timeout,
-            "engine_options": self.engine_options,
-        }
+        return {name: getattr(self, name) for name in SETTINGS}
 
     def _describe_engine(self) -> tuple[object, Start]:
         """What makes two engines equal, and how to make and start this one."""
@@ -303,24 +349,11 @@ class Reranker(Closing):
 
     # -- one call --------------------------------------------------------------------------------
 
-    def _request(
-        self,
-        query: str,
-        documents: Iterable[str],
-        top_n: int | None,
-        threshold: float | None,
-        instruction: str | None,
-        timeout: float | None,
-    ) -> Request:
+    def _request(self, query: str, documents: Iterable[str], **options: Any) -> Request:
         return Request(
             query=checked_query(query),
             documents=checked_documents(documents),
-            instruction=self.instruction
-            if instruction is None
-            else checked_text("instruction", instruction),
-            top_n=self.top_n if top_n is None else checked_top_n(top_n),
-            threshold=self.threshold if threshold is None else checked_threshold(threshold),
-            timeout=self.timeout if timeout is None else checked_timeout(timeout),
+            **call_options(self, options),
         )
 
     async def _rerank(self, request: Request) -> RerankResult:
@@ -397,6 +430,40 @@ class Reranker(Closing):
             Judgement(float(value), cut)
             for value, cut in zip(log_odds, batch.truncated, strict=True)
         ]
+
+
+def fixed_setting(name: str, owner: str) -> InvalidInputError:
+    """The error for a setting that was assigned when it could have no effect any more."""
+    return InvalidInputError(
+        f"{name} of a {owner} cannot be changed: its engine was chosen by it; make another "
+        f"{owner} with the {name} wanted, which costs nothing before its first call"
+    )
+
+
+def _made_again(kind: type[R], settings: dict[str, Any]) -> R:
+    """A Reranker of `kind`, whatever the constructor of a subclass takes."""
+    made = object.__new__(kind)
+    Reranker.__init__(made, **settings)
+    return made
+
+
+def _checked_key(api_key: str | SecretStr | None, *, served: bool) -> SecretStr | None:
+    if served:
+        return checked_api_key(api_key)
+    if api_key is not None and checked_api_key(api_key):
+        raise InvalidInputError(
+            "api_key is given and base_url is not: no server is asked that could want it; pass "
+            "the server's address as base_url, or leave api_key out"
+        )
+    return None
+
+
+def _refuse_beside_engine(**given: bool) -> None:
+    if without_effect := [name for name, one in given.items() if one]:
+        raise InvalidInputError(
+            f"{' and '.join(without_effect)} given beside a ready engine, which has its own; leave "
+            "it out, or make the engine with it"
+        )
 
 
 def _checked_model(model: Any, *, served: bool) -> str | Engine | None:

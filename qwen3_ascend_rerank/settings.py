@@ -6,7 +6,9 @@ the environment as ``QWEN3_RERANK_<FIELD>``, e.g. ``QWEN3_RERANK_MODEL``; `engin
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,15 +19,33 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from typing_extensions import Self
 
-from .address import hidden_options, public_options
+from .address import checked_api_key, checked_urls, hidden_options, public_options
+from .engines import checked_engine
+from .environment import ENVIRONMENT_PREFIX, from_environment
+from .errors import InvalidInputError
 from .prompt import DEFAULT_INSTRUCTION
-from .request import checked_seconds, unknown_name
+from .request import CALL_OPTIONS, checked_count, checked_seconds, unknown_name
 from .reranker import DEFAULT_MODEL, Reranker
+from .selfcheck import checked_level
 
-ENVIRONMENT_PREFIX = "QWEN3_RERANK_"
+__all__ = ["ENVIRONMENT_PREFIX", "RERANKER_FIELDS", "RerankSettings"]
+
+OnFailure = Literal["raise", "keep_order"]
+
+
+def checked_on_failure(value: Any) -> OnFailure:
+    """What to do where reranking fails."""
+    if value not in get_args(OnFailure):
+        raise InvalidInputError(
+            f"on_failure is {value!r}; use one of {', '.join(get_args(OnFailure))}"
+        )
+    return cast("OnFailure", value)
+
+
+def checked_patience(patience: float | None) -> float | None:
+    """Seconds above 0; None: as long as the engine tries."""
+    return None if patience is None else checked_seconds("patience", patience)
 
 
 class _RerankerFields(BaseModel):
@@ -76,7 +96,7 @@ class _RerankerFields(BaseModel):
 
 
 class _Fields(_RerankerFields):
-    on_failure: Literal["raise", "keep_order"] = Field(
+    on_failure: OnFailure = Field(
         "raise",
         description="`raise`, or `keep_order`: go on with the documents as they came, cut to "
         "top_n and marked, and log a warning. Wrong arguments are raised in either case.",
@@ -91,15 +111,22 @@ class _Fields(_RerankerFields):
     @field_validator("patience")
     @classmethod
     def _check_patience(cls, patience: float | None) -> float | None:
-        return None if patience is None else checked_seconds("patience", patience)
+        return checked_patience(patience)
 
 
-class _Environment(_Fields, BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
-    )
-
-
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    **CALL_OPTIONS,
+    "api_key": checked_api_key,
+    "base_url": checked_urls,
+    "cache_size": partial(checked_count, "cache_size", least=0),
+    "engine": checked_engine,
+    "engine_options": hidden_options,
+    "max_length": partial(checked_count, "max_length"),
+    "on_failure": checked_on_failure,
+    "patience": checked_patience,
+    "selfcheck": checked_level,
+}
+"""What makes sure that a setting can be used, where that can be told from it alone."""
 RERANKER_FIELDS = tuple(_RerankerFields.model_fields)
 """The settings that a `Reranker` itself takes."""
 
@@ -121,14 +148,10 @@ class RerankSettings(_Fields):
         names = [field.alias or name for name, field in fields.items()]
         if unknown := sorted(values.keys() - names - fields.keys()):
             raise unknown_name(unknown[0], f"setting of {cls.__name__}", names)
-        found = _Environment()
-        return {**{name: getattr(found, name) for name in found.model_fields_set}, **values}
-
-    @model_validator(mode="after")
-    def _name_default_model(self) -> Self:
-        if self.model is None and self.base_url is None:
-            self.model = DEFAULT_MODEL
-        return self
+        filled = {**from_environment(_Fields.model_fields, CHECKS, values), **values}
+        if filled.get("model") is None and filled.get("base_url") is None:
+            filled["model"] = DEFAULT_MODEL
+        return filled
 
     def make_reranker(self) -> Reranker:
         """A `Reranker` with these settings; nothing is loaded yet.

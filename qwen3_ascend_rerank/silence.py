@@ -71,12 +71,13 @@ class _Watch:
         connections = _connections(reranker, self._patience)
         try:
             while True:
-                looks = [_fault(connection, self._patience) for connection in connections]
-                faults = await asyncio.gather(*looks)
+                limit = self._patience / 2
+                faults = await asyncio.gather(*(_fault(one, limit) for one in connections))
                 if all(faults):
                     said = "; ".join(dict.fromkeys(map(str, faults)))
+                    confirmed = self.fault is not None  # a first look may be slow by itself
                     self.fault = ServerUnavailableError(said)
-                    if clock() >= end:
+                    if confirmed and clock() >= end:
                         return self.fault
                     await asyncio.sleep(min(pause, max(0.0, end - clock())))
                 else:

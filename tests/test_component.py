@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_rerank import (
+    NOT_GIVEN,
     InvalidInputError,
     Reranker,
     RerankResult,
@@ -158,6 +159,84 @@ def test_without_patience_the_engine_decides() -> None:
 def test_a_patience_that_cannot_be_used_is_named(patience: float) -> None:
     with pytest.raises(ValueError, match=f"patience is {patience}"):
         component("http://127.0.0.1:1", patience=patience)
+
+
+# -- options and assignment ------------------------------------------------------------------------
+
+
+def test_none_lifts_a_limit_of_the_component_for_one_call() -> None:
+    with Reranker(FakeEngine()) as reranker:
+        one = RerankComponent(reranker=reranker, top_n=1, threshold=0.9, timeout=5)
+        lifted = one._options(top_n=None, threshold=None, timeout=None, instruction=None)
+        assert (lifted["top_n"], lifted["threshold"], lifted["timeout"]) == (None, None, None)
+        assert lifted["instruction"] == one.instruction
+        assert one._options(top_n=NOT_GIVEN) == one._options()
+        assert one._options()["top_n"] == 1
+
+
+def test_a_start_keeps_to_the_timeout_of_the_component() -> None:
+    class Slow(FakeEngine):
+        async def start(self) -> None:
+            await asyncio.sleep(1)
+
+    with Reranker(Slow()) as reranker:
+        one = RerankComponent(reranker=reranker, timeout=0.1)
+        with pytest.raises(RerankTimeoutError):
+            one.start()
+        one.timeout = None
+        assert one.start().engine == "fake"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model", "base_url", "api_key", "engine", "tokenizer", "max_length", "cache_size"),
+        *("selfcheck", "engine_options", "reranker"),
+    ],
+)
+def test_what_chose_the_engine_cannot_be_assigned(name: str) -> None:
+    one = RerankComponent(model="lexical")
+    with pytest.raises(InvalidInputError, match=f"{name} of a RerankComponent .*; make another"):
+        setattr(one, name, "other")
+    assert one.model == "lexical"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("top_n", 0, 3),
+        ("threshold", "0.5", 0.5),
+        ("timeout", -1, None),
+        ("instruction", " ", "Find laws"),
+        ("patience", 0, 5.0),
+        ("on_failure", "ignore", "keep_order"),
+    ],
+)
+def test_what_is_assigned_must_be_usable(name: str, wrong: Any, right: Any) -> None:
+    one = RerankComponent(model="lexical")
+    before = getattr(one, name)
+    with pytest.raises(InvalidInputError, match=f"{name} is"):
+        setattr(one, name, wrong)
+    assert getattr(one, name) == before
+    setattr(one, name, right)
+    assert getattr(one, name) == right
+
+
+def test_an_unknown_name_cannot_be_assigned() -> None:
+    with pytest.raises(UnknownNameError, match="topn is no setting .* did you mean top_n"):
+        RerankComponent(model="lexical").topn = 3  # type: ignore[attr-defined]
+
+
+def test_a_copy_takes_other_settings_and_checks_them() -> None:
+    one = RerankComponent(model="lexical", top_n=1)
+    other = one.model_copy(update={"max_length": 512, "top_n": 2})
+    assert (other._core.max_length, other.top_n, one.max_length) == (512, 2, 8192)
+    for update in ({"max_length": 0}, {"top_n": 0}, {"topn": 1}, {"on_failure": "ignore"}):
+        with pytest.raises(InvalidInputError, match=f"{next(iter(update))} is"):
+            one.model_copy(update=update)
+    with Reranker(FakeEngine()) as reranker:
+        with pytest.raises(InvalidInputError, match="max_length of a RerankComponent"):
+            RerankComponent(reranker=reranker).model_copy(update={"max_length": 512})
 
 
 # -- names -----------------------------------------------------------------------------------------

@@ -37,6 +37,64 @@ def test_values_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch) -
         RerankSettings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TOP_N", "zero", "QWEN3_RERANK_TOP_N is 'zero', which cannot be top_n: .* integer"),
+        ("TOP_N", "0", "QWEN3_RERANK_TOP_N is '0', which cannot be top_n: .* whole number >= 1"),
+        ("THRESHOLD", "1.5", "QWEN3_RERANK_THRESHOLD is '1.5', which cannot be threshold"),
+        ("TIMEOUT", "soon", "QWEN3_RERANK_TIMEOUT is 'soon', which cannot be timeout"),
+        ("MAX_LENGTH", "8k", "QWEN3_RERANK_MAX_LENGTH is '8k', which cannot be max_length"),
+        ("MAX_LENGTH", "0", "QWEN3_RERANK_MAX_LENGTH is '0', which cannot be max_length"),
+        ("CACHE_SIZE", "-1", "QWEN3_RERANK_CACHE_SIZE is '-1', which cannot be cache_size"),
+        ("SELFCHECK", "no", "QWEN3_RERANK_SELFCHECK is 'no', which cannot be selfcheck"),
+        ("ENGINE", "tpu", "QWEN3_RERANK_ENGINE is 'tpu', which cannot be engine"),
+        ("ON_FAILURE", "ignore", "QWEN3_RERANK_ON_FAILURE is 'ignore'"),
+        ("PATIENCE", "0", "QWEN3_RERANK_PATIENCE is '0', which cannot be patience"),
+        ("INSTRUCTION", " ", "QWEN3_RERANK_INSTRUCTION is ' ', which cannot be instruction"),
+        ("ENGINE_OPTIONS", "{", "QWEN3_RERANK_ENGINE_OPTIONS is a value that is not shown.* JSON"),
+        ("ENGINE_OPTIONS", "[1]", "QWEN3_RERANK_ENGINE_OPTIONS is a value that is not shown"),
+        ("BASE_URL", "localhost", "QWEN3_RERANK_BASE_URL is a value that is not shown"),
+        ("API_KEY", "two words", "QWEN3_RERANK_API_KEY is a value that is not shown"),
+    ],
+)
+@pytest.mark.parametrize("kind", [RerankSettings, RerankComponent])
+def test_a_variable_that_cannot_be_used_is_named(
+    kind: Any, name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"QWEN3_RERANK_{name}", value)
+    given = {"base_url": URL} if name == "API_KEY" else {}
+    with pytest.raises(ValidationError, match=message) as caught:
+        kind(**given)
+    assert "two words" not in str(caught.value)
+
+
+def test_a_variable_that_is_not_needed_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_TOP_N", "zero")
+    assert RerankSettings(top_n=3).top_n == 3
+    assert RerankSettings(top_n=None).top_n is None
+
+
+def test_an_unknown_variable_is_told_once_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_TOPN", "1")
+    monkeypatch.setenv("qwen3_rerank_model", "lexical")
+    monkeypatch.setenv("QWEN3_RERANK_CACHE", "/somewhere")
+    for _ in range(3):
+        RerankSettings()
+    assert [record.message for record in caplog.records] == [
+        "QWEN3_RERANK_TOPN is no variable that is read; did you mean QWEN3_RERANK_TOP_N?",
+        "qwen3_rerank_model is no variable that is read; did you mean QWEN3_RERANK_MODEL?",
+    ]
+
+
+def test_the_reranker_itself_reads_only_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_MODEL", "lexical")
+    monkeypatch.setenv("QWEN3_RERANK_TOP_N", "zero")
+    assert (Reranker().model, Reranker().top_n) == (DEFAULT_MODEL, None)
+
+
 # -- served models ---------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ def _answer(reranker: Reranker, line: Line, keep_going: bool) -> dict[str, Any]:
 def _ranked(reranker: Reranker, value: object) -> dict[str, Any]:
     request = parse_request(value)
     if request.passages:
-        reranker.start()  # so that no request pays for the loading with its timeout
+        reranker.start(timeout=None)  # so that no request pays for the loading with its own
     result = reranker.rerank(
         request.query, [passage.text for passage in request.passages], **request.options
     )

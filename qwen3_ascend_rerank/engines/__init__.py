@@ -18,7 +18,15 @@ from .base import Engine, EngineInfo, PromptBatch
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-__all__ = ["ENGINES", "Engine", "EngineInfo", "EngineSpec", "PromptBatch", "choose_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineInfo",
+    "EngineSpec",
+    "PromptBatch",
+    "checked_engine",
+    "choose_engine",
+]
 
 SERVED = "served"
 ENGINES = {
@@ -30,6 +38,13 @@ ENGINES = {
 _SALT = os.urandom(16)
 
 
+def checked_engine(wanted: str) -> str:
+    """``auto``, or one of `ENGINES`."""
+    if wanted not in ("auto", *ENGINES):
+        raise InvalidInputError(f"engine is {wanted!r}; use auto or one of {', '.join(ENGINES)}")
+    return wanted
+
+
 def choose_engine(wanted: str, model: str | None = None, *, served: bool = False) -> str:
     """The engine that ``auto`` stands for; any other name, checked.
 
@@ -37,8 +52,7 @@ def choose_engine(wanted: str, model: str | None = None, *, served: bool = False
     for the NPU or GPU that is there, else torch; and torch for the lexical model, which is too
     small to need more.
     """
-    if wanted not in ("auto", *ENGINES):
-        raise InvalidInputError(f"engine is {wanted!r}; use auto or one of {', '.join(ENGINES)}")
+    checked_engine(wanted)
     if served != (wanted == SERVED) and wanted != "auto":
         raise InvalidInputError(
             f"engine is {wanted!r} but the model is served at base_url; leave engine out"

@@ -150,13 +150,16 @@ class Qwen3AscendRerank(
             "pass LangChain's Documents: Document(page_content=text) for a text",
         )
         configured = ensure_config(config)["configurable"]
-        chosen = {name: configured.get(f"rerank_{name}") for name in CallOptions.__annotations__}
-        chosen.update((name, value) for name, value in options.items() if value is not None)
+        chosen = {
+            name: configured[f"rerank_{name}"]
+            for name in CallOptions.__annotations__
+            if f"rerank_{name}" in configured
+        }
         return {
             "query": given["query"],
             "documents": documents,
             "model": self._model_name,
-            "options": self._options(**chosen),
+            "options": self._options(**(chosen | options)),
         }
 
     def _run(self, call: dict[str, Any]) -> dict[str, Any]:

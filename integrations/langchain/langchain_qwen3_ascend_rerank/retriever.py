@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -16,6 +16,8 @@ from typing_extensions import override
 from qwen3_ascend_rerank.component import CallOptions
 
 from .rerank import Qwen3AscendRerank
+
+RERANK_OPTIONS = ("threshold", "instruction", "timeout")
 
 
 class Qwen3AscendRerankRetriever(BaseRetriever):
@@ -67,11 +69,8 @@ class Qwen3AscendRerankRetriever(BaseRetriever):
         )
 
     def _take_options(self, kwargs: dict[str, Any]) -> CallOptions:
-        """Out of `kwargs`, what is meant for the reranker."""
-        k = kwargs.pop("k", None)
-        return CallOptions(
-            top_n=self.k if k is None else k,
-            threshold=kwargs.pop("threshold", None),
-            instruction=kwargs.pop("instruction", None),
-            timeout=kwargs.pop("timeout", None),
-        )
+        """Out of `kwargs`, what is meant for the reranker; `k` is its `top_n`."""
+        options = {name: kwargs.pop(name) for name in RERANK_OPTIONS if name in kwargs}
+        if "k" in kwargs or self.k is not None:
+            options["top_n"] = kwargs.pop("k", self.k)
+        return cast("CallOptions", options)

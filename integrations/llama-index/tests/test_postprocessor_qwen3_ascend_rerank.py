@@ -175,6 +175,26 @@ def test_top_n_may_be_a_field_or_none_or_an_option_of_each_call(make, engine, no
     assert postprocessor.top_n == 2
 
 
+def test_none_lifts_a_limit_for_one_call(make, engine, nodes):
+    postprocessor = make(engine, top_n=1, threshold=0.9)
+    assert ids(rank(postprocessor, nodes)) == ["b"]
+    assert len(rank(postprocessor, nodes, top_n=None, threshold=None)) == 3
+    assert len(asyncio.run(arank(postprocessor, nodes, top_n=None, threshold=None))) == 3
+
+
+def test_what_chose_the_engine_cannot_be_assigned_and_the_rest_is_checked(callbacks):
+    postprocessor = Qwen3AscendRerank(model="lexical")
+    for name, value in {"max_length": 100, "model": "other", "api_key": "k", "engine": "x"}.items():
+        with pytest.raises(InvalidInputError, match=f"{name} of a Qwen3AscendRerank cannot"):
+            setattr(postprocessor, name, value)
+    for name, value in {"top_n": 0, "metadata_mode": "some", "on_failure": "ignore"}.items():
+        with pytest.raises(InvalidInputError, match=f"{name} is"):
+            setattr(postprocessor, name, value)
+    postprocessor.callback_manager = callbacks  # as query engines do
+    postprocessor.metadata_mode = "llm"
+    assert postprocessor.metadata_mode is MetadataMode.LLM
+
+
 def test_the_threshold_is_inclusive_and_comes_before_top_n(make, engine, nodes):
     postprocessor = make(engine, threshold=0.5)
     assert ids(rank(postprocessor, nodes)) == ["b", "g"]

@@ -181,6 +181,26 @@ def test_an_assigned_field_counts_from_the_next_call_on(loaded, documents):
         assert len(compressor.compress_documents(documents, QUERY)) == 3
 
 
+def test_none_lifts_a_limit_for_one_call(make, engine, documents):
+    compressor = make(engine, top_n=1, threshold=0.9)
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["b"]
+    lifted = compressor.compress_documents(documents, QUERY, top_n=None, threshold=None)
+    assert ids(lifted) == ["b", "g", "p"]
+    config = {"configurable": {"rerank_top_n": None, "rerank_threshold": None}}
+    assert ids(compressor.invoke(asked(documents), config)) == ["b", "g", "p"]
+    assert ids(compressor.invoke(asked(documents), config, top_n=2)) == ["b", "g"]
+
+
+def test_what_chose_the_engine_cannot_be_assigned(documents):
+    compressor = Qwen3AscendRerank(model="lexical")
+    for name, value in {"max_length": 100, "model": "other", "api_key": "k", "engine": "x"}.items():
+        with pytest.raises(InvalidInputError, match=f"{name} of a Qwen3AscendRerank cannot"):
+            setattr(compressor, name, value)
+    with pytest.raises(InvalidInputError, match="top_n is 0"):
+        compressor.top_n = 0
+    compressor.name = "reranker"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

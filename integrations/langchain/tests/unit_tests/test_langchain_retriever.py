@@ -42,6 +42,16 @@ def test_k_is_a_field_and_an_option_of_each_call(retriever):
     assert ids(asyncio.run(retriever.ainvoke(QUERY, k=3))) == ["b", "g", "p"]
 
 
+def test_none_lifts_a_limit_for_one_call(make, engine, documents):
+    retriever = Qwen3AscendRerankRetriever(
+        base_retriever=ListRetriever(documents=documents),
+        base_compressor=make(engine, top_n=1, threshold=0.9),
+        k=2,
+    )
+    assert ids(retriever.invoke(QUERY, threshold=None)) == ["b", "g"]
+    assert ids(retriever.invoke(QUERY, threshold=None, k=None)) == ["b", "g", "p"]
+
+
 def test_without_k_the_compressor_decides(make, engine, documents):
     retriever = Qwen3AscendRerankRetriever(
         base_retriever=ListRetriever(documents=documents), base_compressor=make(engine, top_n=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
@@ -30,6 +30,16 @@ from qwen3_ascend_rerank.request import checked_list, checked_query
 dispatcher = get_dispatcher(__name__)
 
 
+def _checked_mode(mode: Any) -> MetadataMode:
+    """One of LlamaIndex's modes, or the name of one."""
+    try:
+        return MetadataMode(mode)
+    except ValueError:
+        raise InvalidInputError(
+            f"metadata_mode is {mode!r}; use one of {', '.join(MetadataMode)}"
+        ) from None
+
+
 class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     """Puts the nodes that answer the query first, with Qwen3-Reranker.
 
@@ -53,6 +63,7 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     metadata_mode: MetadataMode = Field(
         MetadataMode.EMBED, description="Which metadata is scored along with a node's text."
     )
+    _CHECKS: ClassVar = {**RerankComponent._CHECKS, "metadata_mode": _checked_mode}
 
     @classmethod
     @override
