@@ -11,8 +11,39 @@ from .request import Request
 from .results import RankedDocument, probability
 
 
-def check_answer(engine: str, log_odds: Sequence[float], expected: int) -> None:
+def overflow(engine: str, dtype: str) -> str:
+    """Why a model can give something that is no number, and what to do about it.
+
+    Args:
+        engine: the engine's name.
+        dtype: the precision that it computes in.
+    """
+    way = (
+        "start the server with --dtype float32"
+        if engine == "served"
+        else 'pass engine_options={"dtype": "float32"}'
+    )
+    if dtype in ("float32", "bfloat16"):
+        return (
+            f"{dtype} does not overflow in this model, so its weights or the runtime are at fault; "
+            "`qwen3-rerank selfcheck` tells which"
+        )
+    return (
+        "the model overflowed, since float16 ends at 65,504; use bfloat16 where the card has it, "
+        f"else float32: {way}"
+    )
+
+
+def check_answer(
+    engine: str, log_odds: Sequence[float], expected: int, dtype: str = "float32"
+) -> None:
     """Make sure that an engine answered with one finite number for each document.
+
+    Args:
+        engine: the engine's name.
+        log_odds: what it answered.
+        expected: how many documents it was asked about.
+        dtype: the precision that it computes in.
 
     Raises:
         EngineError: it did not.
@@ -25,8 +56,7 @@ def check_answer(engine: str, log_odds: Sequence[float], expected: int) -> None:
     if wrong:
         raise EngineError(
             f"the {engine} engine gave {log_odds[wrong[0]]} as log-odds of document {wrong[0]} "
-            f"({len(wrong)} such of {expected}): the model overflowed or the runtime is at fault; "
-            "try dtype float32 in engine_options"
+            f"({len(wrong)} such of {expected}): {overflow(engine, dtype)}"
         )
 
 

@@ -425,7 +425,7 @@ class Reranker(Closing):
                 f"the {info.engine} engine failed on {len(batch)} documents: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        check_answer(info.engine, log_odds, len(batch))
+        check_answer(info.engine, log_odds, len(batch), info.dtype)
         return batch, [
             Judgement(float(value), cut)
             for value, cut in zip(log_odds, batch.truncated, strict=True)

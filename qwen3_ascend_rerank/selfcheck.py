@@ -5,12 +5,16 @@ prefix is cached; other pairs score differently. *Known answers* are for models 
 published, and for the lexical model, whose answers follow from its construction. Together they
 catch what makes a server answer with plausible nonsense: a template missing or doubled, a suffix
 cut off, "yes" and "no" swapped, a head that was never loaded, a cache or a chunked prefill that
-loses what came before.
+loses what came before. Of any other model the known answers are a question of plausibility: what
+it says of two easy pairs is worth a warning, and no reason to refuse a fine-tune.
+
+No check can see other weights of the right form: a chat model, another fine-tune.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import re
 from dataclasses import dataclass
@@ -20,7 +24,10 @@ from .engines.base import Engine
 from .errors import InvalidInputError, SelfcheckError
 from .lexical import NAME as LEXICAL
 from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
+from .ranking import overflow
 from .results import probability
+
+logger = logging.getLogger(__name__)
 
 Level = Literal["auto", "full", "invariants", "off"]
 
@@ -47,6 +54,8 @@ class Check:
     """Whether it is what should have come back."""
     fault: str
     """The known fault that fits if it is not, and what to change."""
+    refuses: bool = True
+    """Whether an engine that does not pass is refused; else it is only worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +69,28 @@ class Report:
 
     @property
     def failures(self) -> list[Check]:
-        """The checks that did not pass."""
-        return [check for check in self.checks if not check.passed]
+        """The checks that did not pass, and for which an engine is refused."""
+        return [check for check in self.checks if not check.passed and check.refuses]
+
+    @property
+    def warnings(self) -> list[Check]:
+        """The checks that did not pass, which a person should know."""
+        return [check for check in self.checks if not check.passed and not check.refuses]
 
     def demand(self, subject: str) -> None:
-        """Raise unless everything passed; `subject` says what was checked.
+        """Raise unless everything passed that must; warn of the rest.
+
+        Args:
+            subject: what was checked.
 
         Raises:
             SelfcheckError: what was asked, what came back, which fault fits, what to change.
         """
+        for check in self.warnings:
+            logger.warning(
+                "%s: %s: asked %s; expected %s, got %s. %s",
+                subject, check.name, check.asked, check.expected, check.found, check.fault,
+            )  # fmt: skip
         if self.failures:
             raise SelfcheckError(
                 f"{subject} does not compute right scores:\n"
@@ -111,6 +133,8 @@ async def check_engine(
     """
     examiner = _Examiner(engine, tokenizer)
     checks = await _invariants(examiner)
+    if any(check.name == FINITE and not check.passed for check in checks):
+        return Report(tuple(checks), examiner.tokens)  # whatever is asked, no number comes back
     if known:
         checks += await _known_answers(examiner)
     if chunks and engine.info.chunk:
@@ -137,6 +161,14 @@ class _Examiner:
 
     def same(self, one: float, other: float) -> bool:
         return abs(one - other) <= self.tolerance
+
+    def without(self, option: str) -> str:
+        """What to do to have the engine run without something that it does by itself."""
+        ways = {
+            "vllm": f'pass engine_options={{"{option}": False}}',
+            "served": f"start the server with --no-{option.replace('_', '-')}",
+        }
+        return ways.get(self.info.engine, f"report it, with {self.info.version}")
 
     def fill_blocks(self, query: str) -> str:
         """`query`, continued until all of it lies in full blocks of the cache, two at least.
@@ -185,6 +217,9 @@ DOCUMENTS = [
 QUERIES = ("What is the capital of China", "Where do boats pass every morning")
 
 
+FINITE = "a number for each pair"
+
+
 async def _invariants(examiner: _Examiner) -> list[Check]:
     """The same pair scores the same however it is asked; another pair scores otherwise."""
     first, other = map(examiner.fill_blocks, QUERIES)
@@ -195,6 +230,12 @@ async def _invariants(examiner: _Examiner) -> list[Check]:
     (another,) = await examiner.ask(other, [document])
     pair = f"{QUERIES[0]!r} … and {document!r}"
     different = [again, *rest, another]
+    if not all(map(math.isfinite, [alone, in_batch, *different])):
+        found = ", ".join(f"{value:.4g}" for value in [alone, in_batch, *different])
+        fault = f"{overflow(examiner.info.engine, examiner.info.dtype)}."
+        return [Check(FINITE, pair, "finite log-odds", found, False, fault)]
+    spread = max(different) - min(different)
+    others = f"{pair}, two other documents, and another query"
     return [
         Check(
             "alone and in a batch",
@@ -203,7 +244,8 @@ async def _invariants(examiner: _Examiner) -> list[Check]:
             f"{in_batch:.4f}",
             examiner.same(alone, in_batch),
             "A score that depends on its neighbours points to the attention kernel or to a prefix "
-            "cache that returns other values than it was given; try enable_prefix_caching=False.",
+            "cache that returns other values than it was given; "
+            f"{examiner.without('enable_prefix_caching')}.",
         ),
         Check(
             "again, with its prefix cached",
@@ -212,16 +254,26 @@ async def _invariants(examiner: _Examiner) -> list[Check]:
             f"{again:.4f}",
             examiner.same(alone, again),
             "A score that changes when it is asked again points to prefix caching, which "
-            "vllm-ascend 0.13 to 0.17 get wrong; pass enable_prefix_caching=False.",
+            f"vllm-ascend 0.13 to 0.17 get wrong; {examiner.without('enable_prefix_caching')}.",
         ),
         Check(
             "another document or query",
-            f"{pair}, two other documents, and another query",
+            others,
             "four different log-odds",
             ", ".join(f"{value:.4f}" for value in different),
             len(set(different)) == len(different),
             "Equal answers to different questions point to a head that was not loaded (vLLM "
             "0.11.1rc gives 0.5 for everything) or to a cache that mixes up prompts.",
+        ),
+        Check(
+            "answers far enough apart",
+            others,
+            f"log-odds more than {examiner.tolerance:g} apart, which {examiner.info.dtype} "
+            "can tell from rounding",
+            f"{spread:.3g}",
+            spread > examiner.tolerance,
+            "Answers that hardly differ point to a head that was not loaded, or that was quantised "
+            "with the model until nothing was left of it; use a checkpoint that is not quantised.",
         ),
     ]
 
@@ -253,16 +305,18 @@ async def _chunks(examiner: _Examiner) -> list[Check]:
             f"{worst:.4f}",
             examiner.same(alone, worst),
             "A long pair that scores otherwise when it is computed in chunks points to chunked "
-            "prefill, wrong on GPUs in vLLM 0.14 to 0.25; pass enable_chunked_prefill=False and "
-            "max_num_batched_tokens of at least max_length + 1.",
+            "prefill, wrong on GPUs in vLLM 0.14 to 0.25; "
+            f"{examiner.without('enable_chunked_prefill')}, with max_num_batched_tokens of at "
+            "least max_length + 1.",
         )
     ]
 
 
 # -- known answers ---------------------------------------------------------------------------------
 
-PUBLISHED_NAME = re.compile(r"qwen3-reranker-(0\.6b|4b|8b)", re.IGNORECASE)
-"""Repository ids, served names and folders that hold original Qwen3-Reranker weights."""
+PUBLISHED_NAME = re.compile(r"(^|/|\\|--)qwen3-reranker-(0(\.|___)6b|4b|8b)(/|\\|$)", re.IGNORECASE)
+"""Repository ids, served names and folders that hold the published weights: with nothing behind the
+size, as fine-tunes have it. ModelScope writes ``___`` for the dot."""
 
 SWAPPED = 'It is near the answer turned round: "no" and "yes" are swapped; the order is [no, yes].'
 HEAD = (
@@ -272,6 +326,12 @@ HEAD = (
 TEMPLATE = (
     "The prompt does not arrive as it was sent (a template missing or doubled, a suffix cut off), "
     "or the model computes wrongly in this runtime."
+)
+
+OTHER_WEIGHTS = (
+    "A Qwen3-Reranker gives such pairs more than 0.9 and less than 0.1. A fine-tune may differ, if "
+    "its own questions are ranked rightly; a chat or embedding model, or a reranker that was "
+    "trained with another prompt, does not rank."
 )
 
 PROPORTIONAL = 0.01
@@ -303,22 +363,25 @@ LEXICAL_ANSWERS = {
 
 
 async def _known_answers(examiner: _Examiner) -> list[Check]:
-    if PUBLISHED_NAME.search(examiner.info.model):
-        return await _published_answers(examiner)
     if examiner.info.model == LEXICAL:
         return await _lexical_answers(examiner)
-    return []
+    return await _published_answers(
+        examiner, refuses=PUBLISHED_NAME.search(examiner.info.model) is not None
+    )
 
 
-async def _published_answers(examiner: _Examiner) -> list[Check]:
+async def _published_answers(examiner: _Examiner, *, refuses: bool) -> list[Check]:
     """The vLLM Ascend tutorial's own pairs: 0.9995 and 5e-6 with the 0.6B model."""
     query = "What is the capital of China?"
     match, gravity = DOCUMENTS[0], "Gravity is a force that attracts two bodies to each other."
     yes, no = (probability(value) for value in await examiner.ask(query, [match, gravity]))
-    fault = SWAPPED if yes < 0.1 and no > 0.9 else TEMPLATE
+    fault = SWAPPED if yes < 0.1 and no > 0.9 else TEMPLATE if refuses else OTHER_WEIGHTS
     return [
-        Check("a match", f"{query!r} and {match!r}", "> 0.9", f"{yes:.4f}", yes > 0.9, fault),
-        Check("no match", f"{query!r} and {gravity!r}", "< 0.1", f"{no:.4f}", no < 0.1, fault),
+        Check(name, f"{query!r} and {document!r}", expected, f"{value:.4f}", right, fault, refuses)
+        for name, document, expected, value, right in (
+            ("a match", match, "> 0.9", yes, yes > 0.9),
+            ("no match", gravity, "< 0.1", no, no < 0.1),
+        )
     ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_a_right_engine_passes_with_few_tokens(cache_block: int) -> None:
     report = check(Faulty(cache_block=cache_block), known=cache_block != 128)
     assert report.failures == []
     assert report.tokens < 2000
-    assert len(report.checks) == 3 + (
+    assert len(report.checks) == 4 + (
         sum(map(len, LEXICAL_ANSWERS.values())) if cache_block != 128 else 0
     )
 
@@ -151,8 +152,30 @@ FAULTS: dict[str, tuple[Callable[[], TorchEngine], set[str], str]] = {
     "one line feed lost": (lambda: Faulty(end_with_one_line_feed), {ANSWER}, "template"),
     "always one half": (
         lambda: Faulty(turn=lambda values: [0.0] * len(values)),
-        {"another document or query"},
+        {"another document or query", "answers far enough apart"},
         "head that was not loaded",
+    ),
+    "next to nothing": (
+        lambda: Faulty(turn=lambda values: [1e-5 * value for value in values]),
+        {"answers far enough apart"},
+        "quantised with the model until nothing was left of it",
+    ),
+    "next to nothing in bfloat16": (
+        lambda: Faulty(turn=lambda values: [0.01 * value for value in values], dtype="bfloat16"),
+        {"answers far enough apart"},
+        "log-odds more than 0.25 apart, which bfloat16 can tell from rounding",
+    ),
+    "overflow": (
+        lambda: Faulty(turn=lambda values: [math.nan] * len(values), dtype="float16"),
+        {"a number for each pair"},
+        "float16 ends at 65,504; use bfloat16 where the card has it, else float32: pass engine_op",
+    ),
+    "infinity on a server": (
+        lambda: Faulty(
+            turn=lambda values: [math.inf, *values[1:]], engine="served", dtype="unknown"
+        ),
+        {"a number for each pair"},
+        "start the server with --dtype float32",
     ),
     "cache returns another prompt's values": (
         lambda: Faulty(mixed_up_cache()),
@@ -160,9 +183,19 @@ FAULTS: dict[str, tuple[Callable[[], TorchEngine], set[str], str]] = {
         "cache that mixes up prompts",
     ),
     "answers drift": (
-        lambda: Faulty(turn=drift()),
+        lambda: Faulty(turn=drift(), engine="vllm"),
         {"again, with its prefix cached", "alone and in a batch"},
-        "enable_prefix_caching=False",
+        r'pass engine_options=\{"enable_prefix_caching": False\}',
+    ),
+    "answers of a server drift": (
+        lambda: Faulty(turn=drift(), engine="served"),
+        {"again, with its prefix cached"},
+        "start the server with --no-enable-prefix-caching",
+    ),
+    "answers drift where nothing can be turned off": (
+        lambda: Faulty(turn=drift()),
+        {"again, with its prefix cached"},
+        "report it, with torch",
     ),
     "neighbours count": (
         lambda: Faulty(turn=lambda values: [value + 0.01 * len(values) for value in values]),
@@ -202,19 +235,50 @@ def test_prompts_that_lose_their_beginning_in_chunks_are_caught() -> None:
             return batch
         return replace(batch, prefix=batch.prefix[: len(batch.prefix) // 2])
 
-    report = check(Faulty(forget, chunk=1000), chunks=True)
+    report = check(Faulty(forget, chunk=1000, engine="vllm"), chunks=True)
     assert names(report) == {"in chunks"}
-    assert "enable_chunked_prefill=False" in report.failures[0].fault
+    assert '"enable_chunked_prefill": False' in report.failures[0].fault
 
 
-def test_original_weights_are_known_by_their_name() -> None:
+PUBLISHED = [
+    "Qwen/Qwen3-Reranker-0.6B",
+    "/models/Qwen3-Reranker-4B",
+    "/cache/models/Qwen/Qwen3-Reranker-0___6B",
+    "/cache/models--Qwen--Qwen3-Reranker-8B/snapshots/0123abc",
+    "C:\\models\\qwen3-reranker-8b",
+]
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_published_weights_are_known_by_their_name(model: str) -> None:
     # The lexical model knows these two pairs too, so it can stand for the real one.
-    report = check(Faulty(model="/models/Qwen3-Reranker-4B"))
+    report = check(Faulty(model=model))
     assert [each.name for each in report.checks[-2:]] == ["a match", "no match"]
-    assert report.failures == []
-    wrong = check(Faulty(turn=swap, model="Qwen/Qwen3-Reranker-0.6B"))
+    assert report.failures == report.warnings == []
+    wrong = check(Faulty(turn=swap, model=model))
     assert names(wrong) == {"a match", "no match"}
     assert "swapped" in wrong.failures[0].fault
+
+
+OTHERS = ["Qwen/Qwen3-Reranker-0.6B-finetuned", "me/my-Qwen3-Reranker-0.6B-v2", "zerank-2"]
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_other_weights_are_warned_of_where_they_are_not_plausible(
+    model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plausible = check(Faulty(model=model))
+    assert plausible.failures == plausible.warnings == []
+    modest = check(Faulty(turn=lambda values: [0.1 * value for value in values], model=model))
+    assert modest.failures == []
+    modest.demand("this engine")
+    (told,) = caplog.messages[:1]
+    assert "a match: asked 'What is the capital of China?'" in told
+    assert "expected > 0.9, got 0.7" in told
+    assert "A fine-tune may differ" in told
+    turned = check(Faulty(turn=swap, model=model))
+    assert {one.name for one in turned.warnings} == {"a match", "no match"}
+    assert "swapped" in turned.warnings[0].fault
 
 
 def test_a_reranker_refuses_an_engine_that_fails() -> None:

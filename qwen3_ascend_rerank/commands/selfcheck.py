@@ -88,11 +88,14 @@ def _print(title: str, report: Report) -> None:
         table.add_column(name, no_wrap=True)
     table.add_column("asked")
     for check in report.checks:
-        sign = Text("ok", "green") if check.passed else Text("wrong", "bold red")
+        failed = Text("wrong", "bold red") if check.refuses else Text("unusual", "yellow")
+        sign = Text("ok", "green") if check.passed else failed
         cells = (check.name, check.expected, check.found, check.asked)
         table.add_row(sign, *map(one_line, cells))
     console.print(table)
-    passed = len(report.checks) - len(report.failures)
+    passed = sum(check.passed for check in report.checks)
     console.print(f"{passed} of {len(report.checks)} right · {report.tokens:,} tokens", style="dim")
     for fault in dict.fromkeys(check.fault for check in report.failures):
         console.print(Text(fault, "red"))
+    for fault in dict.fromkeys(check.fault for check in report.warnings):
+        console.print(Text(fault, "yellow"))

@@ -1,5 +1,19 @@
 """Models: what is in a folder, and whether it can be trusted to be a Qwen3-Reranker."""
 
 from .checkpoint import TOKENIZER_FILE, Checkpoint, open_checkpoint, tokenizer_file
+from .configuration import Configuration
+from .heads import Labels
+from .overrides import expected_in_vllm, vllm_overrides
+from .tensors import read_rows
 
-__all__ = ["TOKENIZER_FILE", "Checkpoint", "open_checkpoint", "tokenizer_file"]
+__all__ = [
+    "TOKENIZER_FILE",
+    "Checkpoint",
+    "Configuration",
+    "Labels",
+    "expected_in_vllm",
+    "open_checkpoint",
+    "read_rows",
+    "tokenizer_file",
+    "vllm_overrides",
+]

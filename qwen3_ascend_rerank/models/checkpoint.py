@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from ..errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
+from ..prompt import QwenTokenizer
+from .configuration import Configuration
+from .folder import refuse_foreign, weight_files
+from .heads import Labels, check_tokenizer, read_labels
+from .tensors import Tensor, read_tensors
+from .weights import SCORE, check_weights
 
 TOKENIZER_FILE = "tokenizer.json"
 _SMALL = ["*.json", "*.txt", "*.jinja"]
@@ -37,15 +44,32 @@ class Checkpoint:
     """Where its files are."""
     config: dict[str, Any]
     """Its ``config.json``."""
+    configuration: Configuration
+    """What of that decides a score."""
+    quantization: str = ""
+    """How it is quantised, e.g. ``awq``; empty where it is not."""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    """Its weights by name; empty where it was opened without them."""
+    labels: Labels | None = None
+    """What its head gives, if it is converted and was opened with its weights."""
 
     @property
     def converted(self) -> bool:
-        """Whether it is a sequence classification model with a head of one score.
+        """Whether it is a sequence classification model with a head for scores.
 
         An original checkpoint is a causal language model; its score is read off the rows of
         "yes" and "no" of its output embedding.
         """
         return bool(self.config["architectures"] == [_CONVERTED])
+
+    def check(self, tokenizer: QwenTokenizer) -> None:
+        """Refuse the checkpoint if it does not belong to `tokenizer`.
+
+        Raises:
+            UnsupportedModelError: ids without a row in the embedding, a score that is read off
+                other tokens than "yes" and "no", or two heads that could be meant.
+        """
+        check_tokenizer(self.name, self.folder, self.configuration, self.tensors, tokenizer)
 
 
 def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
@@ -53,32 +77,54 @@ def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
 
     Args:
         model: a folder, a hub id such as ``Qwen/Qwen3-Reranker-0.6B``, or ``lexical``.
-        weights: whether its weights are fetched too.
+        weights: whether its weights are fetched and looked at too; no numbers are read.
 
     Raises:
         ModelNotFoundError: no such folder; or no such model, or no way to reach the hub.
-        UnsupportedModelError: a model of another kind.
-        CorruptModelError: ``config.json`` is missing or damaged.
+        UnsupportedModelError: a model of another kind, or more than one that could be meant.
+        CorruptModelError: files are missing or damaged, or contradict each other.
     """
     wanted = _SMALL + _WEIGHTS if weights else _SMALL
     folder = lexical.checkpoint_folder() if model == lexical.NAME else _fetch(model, wanted)
+    refuse_foreign(model, folder)
     config = _read_config(folder)
     kind, architectures = config.get("model_type"), config.get("architectures")
     if kind != "qwen3" or architectures not in ([_ORIGINAL], [_CONVERTED]):
         raise UnsupportedModelError(
             f"{model} is not a Qwen3 reranker: its config.json says model_type {kind!r}, "
             f"architectures {architectures!r}; use a Qwen3-Reranker (0.6B, 4B, 8B), original "
-            f"({_ORIGINAL}) or converted ({_CONVERTED})"
+            f"({_ORIGINAL}) or converted ({_CONVERTED}). A server of another reranker can be used "
+            "through base_url"
         )
-    if architectures == [_CONVERTED] and len(config.get("id2label") or {"0": ""}) != 1:
-        raise UnsupportedModelError(
-            f"{model} has {len(config['id2label'])} labels; a converted Qwen3-Reranker has one"
+    opened = Checkpoint(
+        model,
+        folder,
+        config,
+        Configuration.read(config, folder / "config.json"),
+        _quantization(folder, config),
+    )
+    return _with_weights(opened) if weights else opened
+
+
+def _with_weights(opened: Checkpoint) -> Checkpoint:
+    """The same with its weights, of which none is left out and none made up."""
+    tensors = read_tensors(weight_files(opened.name, opened.folder))
+    if not opened.quantization:
+        check_weights(
+            opened.name, opened.folder, tensors, opened.configuration, converted=opened.converted
         )
-    if (folder / "1_Pooling").exists():
-        raise UnsupportedModelError(
-            f"{model} is an embedding model; use the Qwen3-Reranker of the same size"
-        )
-    return Checkpoint(model, folder, config)
+    labels = None
+    if opened.converted:
+        labels = read_labels(opened.name, opened.config, opened.configuration, tensors.get(SCORE))
+    return replace(opened, tensors=tensors, labels=labels)
+
+
+def _quantization(folder: Path, config: Mapping[str, Any]) -> str:
+    """The method by which a checkpoint is quantised; empty where it is not."""
+    said = config.get("quantization_config")
+    if said:
+        return str(said.get("quant_method", "quantised")) if isinstance(said, dict) else str(said)
+    return "ModelSlim" if any(folder.glob("quant_model_description*.json")) else ""
 
 
 def tokenizer_file(source: str | os.PathLike[str]) -> Path:
@@ -104,8 +150,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        within = sorted(one.parent.name for one in folder.glob("*/config.json"))
         raise CorruptModelError(
-            f"{folder} has no config.json; it is no model folder, or its download was cut off"
+            f"{folder} has no config.json; "
+            + (
+                f"did you mean its folder {within[-1]}?"
+                if within
+                else "it is no model folder, or its download was cut off"
+            )
         ) from None
     except (OSError, ValueError) as error:
         raise CorruptModelError(f"{file} cannot be read: {error}; fetch it again") from error
@@ -118,6 +170,16 @@ def _fetch(model: str, patterns: list[str]) -> Path:
     path = Path(model).expanduser()
     if path.is_dir():
         return path
+    if path.is_file():
+        raise ModelNotFoundError(
+            f"{model} is a file; name the folder that holds it with its config.json and "
+            "tokenizer.json"
+            + (
+                ". A GGUF file is llama.cpp's: serve it with llama.cpp and pass base_url="
+                if path.suffix == ".gguf"
+                else ""
+            )
+        )
     if path.exists() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
         raise ModelNotFoundError(
             f"there is no model folder {model}; give an existing folder, a hub id such as "
@@ -135,7 +197,7 @@ def _fetch(model: str, patterns: list[str]) -> Path:
         raise
     except Exception as error:  # each hub client has its own errors, of many kinds
         raise ModelNotFoundError(
-            f"{model} could not be fetched from {hub}: {_first_line(error)}; check the name and "
+            f"{model} could not be fetched from {hub}: {_in_one_line(error)}; check the name and "
             f"the network, {other}, or give a local folder"
         ) from error
 
@@ -158,5 +220,6 @@ def _from_modelscope(model: str, patterns: list[str]) -> str:
     return folder
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _in_one_line(error: Exception) -> str:
+    """All that an error says: the cause may stand on any of its lines."""
+    return " ".join(str(error).split()) or type(error).__name__

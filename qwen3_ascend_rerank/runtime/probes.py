@@ -116,6 +116,7 @@ def engine_arguments(
     signatures: Signatures,
     *,
     converted: bool,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     options: Mapping[str, Any] = MappingProxyType({}),
     log_odds: bool = True,
 ) -> dict[str, Any]:
@@ -124,6 +125,7 @@ def engine_arguments(
     Args:
         signatures: what the installed vLLM accepts.
         converted: whether the checkpoint is a sequence classification model already.
+        overrides: what else vLLM must be told of the checkpoint (`models.vllm_overrides`).
         options: the user's engine arguments and those of a `Plan`.
         log_odds: whether to ask for log-odds where that takes an engine argument (vLLM 0.9.2);
             clients of a server expect probabilities.
@@ -136,8 +138,8 @@ def engine_arguments(
         _check_option(name, signatures.engine_args)
     ours = dict([_first(_POOLING, signatures.engine_args)])
     ours |= {name: value for name, value in _QUIET if name in signatures.engine_args}
-    if not converted:
-        ours["hf_overrides"] = dict(HF_OVERRIDES)
+    if of_model := {**overrides, **({} if converted else HF_OVERRIDES)}:
+        ours["hf_overrides"] = of_model
     if log_odds and _softmax_is_the_switch(signatures):
         name, _ = _first([(each, None) for each in _POOLER_CONFIG], signatures.engine_args)
         ours[name] = {"softmax": False}

@@ -1,6 +1,5 @@
 """`qwen3-rerank serve`: what it runs, what it prints, and what it refuses."""
 
-import json
 import os
 import shlex
 import shutil
@@ -16,7 +15,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from qwen3_ascend_rerank import Reranker
+from qwen3_ascend_rerank import Reranker, models
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, near, url
@@ -157,8 +156,8 @@ class TestADryRun:
 
         def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
             fetched.append(weights)
-            config = json.loads((checkpoint_folder() / "config.json").read_text())
-            return Checkpoint(model, tmp_path, config)
+            found = models.open_checkpoint("lexical", weights=False)
+            return replace(found, name=model, folder=tmp_path)
 
         monkeypatch.setattr(preparation, "open_checkpoint", open_checkpoint)
         done = dry_run(cuda("0.30.0"), model="Qwen/Qwen3-Reranker-0.6B")

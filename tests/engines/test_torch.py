@@ -374,18 +374,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
         UnsupportedModelError,
         "embedding model",
     ),
-    "two labels": (
-        lambda f: edit_config(
-            f, architectures=["Qwen3ForSequenceClassification"], id2label={"0": "a", "1": "b"}
-        ),
-        UnsupportedModelError,
-        "2 labels",
+    "a head that is not there": (
+        lambda f: edit_config(f, architectures=["Qwen3ForSequenceClassification"]),
+        CorruptModelError,
+        r"lacks score\.weight",
     ),
-    "weights cut off": (truncate_weights, CorruptModelError, "cannot be loaded"),
+    "weights cut off": (truncate_weights, CorruptModelError, "damaged or cut off"),
     "no weights": (
         lambda f: (f / "model.safetensors").unlink(),
         CorruptModelError,
-        "cannot be loaded",
+        "holds no weights",
     ),
     "a weight missing": (lose_a_weight, CorruptModelError, r"lacks 1 weights, .*layers\.1\.mlp"),
     "no tokenizer": (

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,7 +16,7 @@ import torch
 
 from qwen3_ascend_rerank import EngineDeadError, EngineError, EngineInfo, PromptBatch
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine, launch
-from qwen3_ascend_rerank.models import Checkpoint
+from qwen3_ascend_rerank.models import open_checkpoint
 from qwen3_ascend_rerank.runtime.detect import Machine
 
 
@@ -86,7 +87,7 @@ class TestAnswers:
 
 class TestPlan:
     def make(self, machine: Machine, **options: Any) -> None:
-        checkpoint = Checkpoint("some/model", Path("nowhere"), {})
+        checkpoint = replace(open_checkpoint("lexical", weights=False), folder=Path("nowhere"))
         VLLMEngine("some/model", max_length=512, **options)._plan(machine, checkpoint)
 
     def npu(self, version: str) -> Machine:

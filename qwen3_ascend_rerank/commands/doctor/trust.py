@@ -55,13 +55,13 @@ def proven(spec: EngineSpec) -> Iterator[Diagnosis]:
 
 def judged(check: str, subject: str, report: Report) -> Iterator[Diagnosis]:
     """What a selfcheck found."""
-    right = len(report.checks) - len(report.failures)
+    right = sum(one.passed for one in report.checks)
     found = f"{subject}: {right} of {len(report.checks)} answers right"
     yield Diagnosis(check, "problem" if report.failures else "ok", found)
-    for failure in report.failures:
+    for failure in [*report.failures, *report.warnings]:
         yield Diagnosis(
             check,
-            "problem",
+            "problem" if failure.refuses else "note",
             f"{failure.name}: expected {failure.expected}, found {failure.found}",
             why=f"asked {failure.asked}",
             step=failure.fault,

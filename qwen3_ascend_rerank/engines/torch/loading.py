@@ -10,8 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...errors import CorruptModelError, InvalidInputError, MissingDependencyError
-from ...models import Checkpoint, open_checkpoint, tokenizer_file
+from ...errors import (
+    CorruptModelError,
+    EngineError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnsupportedModelError,
+)
+from ...models import Checkpoint, Configuration, open_checkpoint, read_rows, tokenizer_file
+from ...models.weights import EMBEDDING, LM_HEAD, SCORE
 from ...prompt import QwenTokenizer, load_tokenizer
 from ..base import EngineInfo
 from . import memory
@@ -26,6 +33,8 @@ logger = logging.getLogger(__name__)
 SHAPES = {"cpu": Shapes(attention="masked"), "npu": Shapes(step=64)}
 """What devices ask of shapes; others nothing. An NPU compiles for each. A CPU's flash attention
 takes a mask, and a third less time where a prefix asks nothing; those of accelerators take none."""
+ANGLE_ROUNDING = 1e-4
+"""How far an angle of the rotary embedding, computed in float32, may lie off, as a share of it."""
 RAGGED = Shapes(attention="ragged")
 """What suits a device that can do it."""
 
@@ -55,13 +64,20 @@ def load(
     torch, transformers = _import("torch"), _import("transformers")
     place = _choose_device(torch, device)
     precision = _choose_dtype(torch, place, dtype)
-    checkpoint = open_checkpoint(model)
+    checkpoint = open_checkpoint(model, weights=False)
+    if checkpoint.quantization:
+        raise UnsupportedModelError(
+            f"{model} is quantised ({checkpoint.quantization}), and torch runs no quantised "
+            'checkpoints here; use engine="vllm", or the checkpoint that was not quantised'
+        )
     _check_length(checkpoint, model, max_length)
+    checkpoint = open_checkpoint(model)
     file = tokenizer_file(tokenizer or str(checkpoint.folder))
-    whole = _load_model(transformers, checkpoint, precision)
-    head = _head(whole, checkpoint, load_tokenizer(file)).detach().to(place)
-    bare = whole.model.to(place).eval()
-    del whole
+    qwen = load_tokenizer(file)
+    checkpoint.check(qwen)
+    head = _head(checkpoint, qwen).to(place)
+    bare = _load_body(transformers, checkpoint, precision).to(place).eval()
+    _check_rotary(bare, checkpoint, transformers)
     shapes = SHAPES.get(place.type, Shapes())
     if ragged_works(place, precision, bare.config):
         shapes = RAGGED
@@ -86,12 +102,18 @@ def load(
     )
 
 
-def _head(model: Any, checkpoint: Checkpoint, qwen: QwenTokenizer) -> Any:
-    """What h is multiplied with to give log-odds, in float32, shape (hidden_size,)."""
-    if checkpoint.converted:
-        return model.score.weight[0].float()
-    rows = model.get_output_embeddings().weight
-    return rows[qwen.yes].float() - rows[qwen.no].float()
+def _head(checkpoint: Checkpoint, qwen: QwenTokenizer) -> Any:
+    """What h is multiplied with to give log-odds, in float32, shape (hidden_size,).
+
+    It is read from the files, since releases of transformers differ in which head they load.
+    """
+    if labels := checkpoint.labels:
+        name, yes, no = SCORE, labels.positive, labels.negative
+    else:
+        name = EMBEDDING if checkpoint.configuration.tie_word_embeddings else LM_HEAD
+        yes, no = qwen.yes, qwen.no
+    rows = read_rows(checkpoint.tensors[name], name, [yes] if no is None else [yes, no])
+    return rows[0] if no is None else rows[0] - rows[1]
 
 
 def _warm_up(step: int, max_length: int) -> list[int]:
@@ -100,8 +122,8 @@ def _warm_up(step: int, max_length: int) -> list[int]:
 
 
 def _check_length(checkpoint: Checkpoint, model: str, max_length: int) -> None:
-    limit = checkpoint.config.get("max_position_embeddings")
-    if isinstance(limit, int) and max_length > limit:
+    limit = checkpoint.configuration.longest
+    if max_length > limit:
         raise InvalidInputError(
             f"max_length is {max_length} but {model} takes at most {limit} tokens"
         )
@@ -158,45 +180,82 @@ def _has_bfloat16(torch: Any, device: Any) -> bool:
     return bool(supported())
 
 
-def _load_model(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
-    """The transformers model, with every weight from the checkpoint and none made up."""
-    kind = getattr(
-        transformers,
-        "Qwen3ForSequenceClassification" if checkpoint.converted else "Qwen3ForCausalLM",
-        None,
-    )
+def _load_body(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
+    """The bare transformers model, with every weight from the checkpoint and none made up.
+
+    What decides a score is handed over under the names that this release looks for, and then
+    looked up in the loaded model.
+    """
+    kind = getattr(transformers, "Qwen3Model", None)
     if kind is None:
         raise MissingDependencyError(
             f"transformers {transformers.__version__} does not know Qwen3; "
             "pip install 'transformers>=4.51'"
         )
+    values = checkpoint.configuration.written_for(transformers.__version__)
+    config = transformers.Qwen3Config(**values)
     try:
         with _quiet(transformers):
             model, found = kind.from_pretrained(
-                checkpoint.folder, torch_dtype=dtype, output_loading_info=True
+                checkpoint.folder, config=config, torch_dtype=dtype, output_loading_info=True
             )
     except Exception as error:
-        raise CorruptModelError(
-            f"the weights of {checkpoint.name} in {checkpoint.folder} cannot be loaded: "
-            f"{str(error).strip().splitlines()[0] if str(error) else type(error).__name__}; "
-            "fetch them again"
+        raise EngineError(
+            f"transformers {transformers.__version__} cannot load the weights of "
+            f"{checkpoint.name} in {checkpoint.folder}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
         ) from error
-    tied = {"lm_head.weight"} if checkpoint.config.get("tie_word_embeddings") else set()
-    if missing := sorted(set(found["missing_keys"]) - tied):
+    left = [
+        f"{what.replace('_', ' ')} {min(map(str, found[what]))}"
+        for what in ("missing_keys", "mismatched_keys")
+        if found.get(what)
+    ]
+    if left:
         raise CorruptModelError(
-            f"the checkpoint of {checkpoint.name} in {checkpoint.folder} lacks {len(missing)} "
-            f"weights, {missing[0]} first; fetch it again"
+            f"transformers {transformers.__version__} does not find every weight of "
+            f"{checkpoint.name} in {checkpoint.folder}: {', '.join(left)}"
         )
+    loaded = Configuration.read(model.config.to_dict(), "the loaded model's configuration")
+    if differences := checkpoint.configuration.differences(loaded):
+        raise _read_otherwise(transformers, checkpoint, ", ".join(differences))
     return model
+
+
+def _check_rotary(model: Any, checkpoint: Checkpoint, transformers: Any) -> None:
+    """Compare the angles that the loaded model turns by with those of ``config.json``."""
+    import torch
+
+    configuration = checkpoint.configuration
+    angles, scale = configuration.rope.frequencies(configuration.head_dim)
+    module = model.rotary_emb
+    found, right = module.inv_freq.double().cpu(), torch.tensor(angles, dtype=torch.float64)
+    if found.shape != right.shape or not torch.allclose(found, right, rtol=ANGLE_ROUNDING, atol=0):
+        raise _read_otherwise(transformers, checkpoint, "the rotary embedding has other angles")
+    if abs(float(module.attention_scaling) - scale) > ANGLE_ROUNDING * scale:
+        raise _read_otherwise(
+            transformers,
+            checkpoint,
+            f"the rotary embedding scales by {module.attention_scaling} instead of {scale}",
+        )
+
+
+def _read_otherwise(transformers: Any, checkpoint: Checkpoint, what: str) -> EngineError:
+    return EngineError(
+        f"transformers {transformers.__version__} reads {checkpoint.folder / 'config.json'} "
+        f"otherwise than it is meant: {what}; use another release of transformers"
+    )
 
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
+    """No progress bar, and no report that a bare model leaves its head out."""
     log = transformers.utils.logging
-    shown = log.is_progress_bar_enabled()
+    shown, level = log.is_progress_bar_enabled(), log.get_verbosity()
     log.disable_progress_bar()
+    log.set_verbosity_error()
     try:
         yield
     finally:
+        log.set_verbosity(level)
         if shown:
             log.enable_progress_bar()

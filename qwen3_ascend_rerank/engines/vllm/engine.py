@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EngineDeadError, EngineError, MissingDependencyError
-from ...models import Checkpoint, open_checkpoint, tokenizer_file
-from ...prompt import PromptBatch
+from ...models import (
+    Checkpoint,
+    Configuration,
+    Labels,
+    expected_in_vllm,
+    open_checkpoint,
+    tokenizer_file,
+    vllm_overrides,
+)
+from ...prompt import PromptBatch, load_tokenizer
 from ...runtime import probes
 from ...runtime.detect import Machine, detect
 from ...runtime.plan import Plan, Request, plan, read_quantization
@@ -56,6 +64,7 @@ class VLLMEngine:
         self._llm: Any = None
         self._prompt: Callable[[list[int]], Any] = library.raw_prompt
         self._parameters: Any = None
+        self._labels = Labels(0, None)
         self._info: EngineInfo | None = None
         self._processes = Processes()
         self._closed = False
@@ -137,8 +146,12 @@ class VLLMEngine:
                 f"{self.info.version} could not score a prompt of {len(prompt)} tokens: "
                 f"{str(error) or type(error).__name__}; its log says more"
             ) from error
-        value = library.value(last)
-        return value if self.info.log_odds_exact else log_odds_of(value)
+        found = library.numbers(last, self._labels.count)
+        if not self.info.log_odds_exact:  # of two labels each is the other's complement
+            return log_odds_of(found[self._labels.positive])
+        return found[self._labels.positive] - (
+            0.0 if self._labels.negative is None else found[self._labels.negative]
+        )
 
     def _load(self) -> None:
         machine = detect()
@@ -149,20 +162,29 @@ class VLLMEngine:
             )
         checkpoint = open_checkpoint(self._model)
         tokenizer = tokenizer_file(self._tokenizer or checkpoint.folder)
+        checkpoint.check(load_tokenizer(tokenizer))
+        self._labels = checkpoint.labels or self._labels
         with launch.one_at_a_time:
             made = self._plan(machine, checkpoint)
             with launch.environment(made.environment):
                 accepted = library.signatures(machine)
                 options = {"disable_log_stats": True, **self._arguments, **made.settings}
                 arguments = probes.engine_arguments(
-                    accepted, converted=checkpoint.converted, options=options
+                    accepted,
+                    converted=checkpoint.converted,
+                    overrides=vllm_overrides(checkpoint),
+                    options=options,
                 )
                 self._prompt = library.prompt_maker()
                 self._parameters = library.pooling_parameters(accepted)
                 # Nothing here keeps what is created: the frame may live on in the traceback of an
                 # import that failed inside vLLM, and the model with it.
                 self._adopt(
-                    self._create(checkpoint, tokenizer, arguments), machine, accepted, tokenizer
+                    self._create(checkpoint, tokenizer, arguments),
+                    machine,
+                    accepted,
+                    checkpoint,
+                    tokenizer,
                 )
 
     def _plan(self, machine: Machine, checkpoint: Checkpoint) -> Plan:
@@ -195,9 +217,26 @@ class VLLMEngine:
         finally:
             self._processes.end_start()
 
+    def _check_loaded(self, llm: Any, checkpoint: Checkpoint) -> None:
+        """Compare what vLLM made of ``config.json`` with what it says."""
+        wanted = expected_in_vllm(checkpoint, self._arguments.get("hf_overrides"))
+        loaded = Configuration.read(library.loaded_configuration(llm), "what vLLM loaded")
+        if wanted and (differences := wanted.differences(loaded)):
+            self._shut_down(llm)
+            raise EngineError(
+                f"vLLM reads {checkpoint.folder / 'config.json'} otherwise than it is meant: "
+                f"{', '.join(differences)}; use another release of vLLM or transformers"
+            )
+
     def _adopt(
-        self, llm: Any, machine: Machine, accepted: probes.Signatures, tokenizer: Path
+        self,
+        llm: Any,
+        machine: Machine,
+        accepted: probes.Signatures,
+        checkpoint: Checkpoint,
+        tokenizer: Path,
     ) -> None:
+        self._check_loaded(llm, checkpoint)
         self._info = EngineInfo(
             model=self._model,
             engine="vllm",

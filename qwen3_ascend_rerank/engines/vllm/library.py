@@ -59,20 +59,27 @@ def pooling_parameters(accepted: probes.Signatures) -> Any:
     return made(**probes.pooling_parameters(accepted))
 
 
-def value(output: Any) -> float:
-    """The one number of a ``PoolingRequestOutput``.
+def numbers(output: Any, count: int) -> list[float]:
+    """The numbers of a ``PoolingRequestOutput``, one for each of `count` labels.
 
     Raises:
-        EngineError: there is none, since the request failed, or more than one.
+        EngineError: there are none, since the request failed, or another count.
     """
-    numbers = output.outputs.data.reshape(-1)
+    found = output.outputs.data.reshape(-1)
     error = getattr(output, "error", None)  # from 0.32; the numbers are then no answer
-    if error is not None or numbers.numel() != 1:
+    if error is not None or found.numel() != count:
+        wanted = "a score" if count == 1 else f"{count}"
         raise EngineError(
-            f"vLLM answered {output.request_id} with {numbers.numel()} numbers instead of a score "
+            f"vLLM answered {output.request_id} with {found.numel()} numbers instead of {wanted} "
             f"({error or 'its log may say why'})"
         )
-    return float(numbers[0])
+    return [float(one) for one in found]
+
+
+def loaded_configuration(llm: Any) -> dict[str, Any]:
+    """The model's ``config.json`` as vLLM holds it."""
+    content: dict[str, Any] = llm.vllm_config.model_config.hf_config.to_dict()
+    return content
 
 
 def dtype(llm: Any) -> str:
