@@ -1,6 +1,6 @@
 """Models: what is in a folder, and whether it can be trusted to be a Qwen3-Reranker."""
 
-from .checkpoint import TOKENIZER_FILE, Checkpoint, open_checkpoint, tokenizer_file
+from .checkpoint import TOKENIZER_FILE, Checkpoint, is_local, open_checkpoint, tokenizer_file
 from .configuration import Configuration
 from .heads import Labels
 from .overrides import expected_in_vllm, vllm_overrides
@@ -12,6 +12,7 @@ __all__ = [
     "Configuration",
     "Labels",
     "expected_in_vllm",
+    "is_local",
     "open_checkpoint",
     "read_rows",
     "tokenizer_file",

@@ -127,6 +127,11 @@ def _quantization(folder: Path, config: Mapping[str, Any]) -> str:
     return "ModelSlim" if any(folder.glob("quant_model_description*.json")) else ""
 
 
+def is_local(model: str) -> bool:
+    """Whether the files of `model` are here, and nothing has to be fetched."""
+    return model == lexical.NAME or Path(model).expanduser().is_dir()
+
+
 def tokenizer_file(source: str | os.PathLike[str]) -> Path:
     """The ``tokenizer.json`` of `source`: a folder, the file itself, a hub id, or ``lexical``.
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import InvalidInputError
@@ -56,6 +57,7 @@ def command(
     model: str,
     names: Sequence[str],
     converted: bool,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     host: str,
     port: int,
     template: Path | None = None,
@@ -70,6 +72,7 @@ def command(
         model: its folder.
         names: what the model is called in requests; the first is what answers call it.
         converted: whether the checkpoint is a sequence classification model already.
+        overrides: what else vLLM must be told of it.
         host: the address to listen on.
         port: the port to listen on.
         template: what makes the prompt of a query and a document; None: nothing does.
@@ -83,6 +86,7 @@ def command(
     wanted = engine_arguments(
         reading.signatures,
         converted=converted,
+        overrides=overrides,
         options={**reading.options, **plan.settings},
         log_odds=False,
     )

@@ -1,5 +1,6 @@
 """`qwen3-rerank serve`: what it runs, what it prints, and what it refuses."""
 
+import json
 import os
 import shlex
 import shutil
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,7 +23,7 @@ from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, near, url
 from qwen3_ascend_rerank.commands.serve.secret import find_key
 from qwen3_ascend_rerank.commands.serve.view import shell_line
-from qwen3_ascend_rerank.errors import InvalidInputError
+from qwen3_ascend_rerank.errors import InvalidInputError, UnsupportedModelError
 from qwen3_ascend_rerank.lexical import checkpoint_folder
 from qwen3_ascend_rerank.models import Checkpoint, tokenizer_file
 from qwen3_ascend_rerank.prompt import load_tokenizer
@@ -32,6 +34,7 @@ from qwen3_ascend_rerank.serving.judgement import Terms
 from qwen3_ascend_rerank.serving.template import template_text
 from tests.runtime.machines import VERSIONS, cpu, cuda, npu, recorded
 from tests.support.servers import VLLMServer, free_port
+from tests.support.variants import Variant, write
 
 SECRET = "sesame-open-7"
 ASKED: dict[str, Any] = {
@@ -509,3 +512,39 @@ def post(server: VLLMServer, path: str, body: dict[str, Any]) -> httpx.Response:
     """As anybody may who has the key."""
     key = {"Authorization": f"Bearer {server.api_key}"}
     return httpx.post(f"{server.url}{path}", json=body, headers=key, timeout=60)
+
+
+class TestAModelThatCannotBeServed:
+    def test_has_two_labels(self, tmp_path: Path) -> None:
+        folder = write(Variant(head="two labels"), tmp_path / "model")
+        prepared = SimpleNamespace(checkpoint=models.open_checkpoint(str(folder), weights=False))
+        with pytest.raises(UnsupportedModelError, match=r"has two labels.* row 1 minus row 0"):
+            preparation.check_servable(models.open_checkpoint(str(folder)), prepared)
+
+    def test_has_two_heads(self, tmp_path: Path) -> None:
+        folder = write(Variant(tie="trained"), tmp_path / "model")
+        checkpoint = models.open_checkpoint(str(folder))
+        with pytest.raises(UnsupportedModelError, match="set it to false"):
+            preparation.check_servable(checkpoint, SimpleNamespace(checkpoint=checkpoint))
+
+    def test_says_only_in_its_weights_how_many_labels_it_has(self, tmp_path: Path) -> None:
+        folder = write(Variant(head="one label"), tmp_path / "model")
+        file = folder / "config.json"
+        content = json.loads(file.read_text())
+        del content["id2label"]
+        file.write_text(json.dumps(content))
+        light = models.open_checkpoint(str(folder), weights=False)
+        with pytest.raises(InvalidInputError, match="how many labels its head has; name its fold"):
+            preparation.check_servable(
+                models.open_checkpoint(str(folder)), SimpleNamespace(checkpoint=light)
+            )
+
+
+def test_a_server_is_told_what_takes_back_another_activation(
+    dry_run: Serve, tmp_path: Path
+) -> None:
+    folder = write(Variant(head="one label"), tmp_path / "model")
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"problem_type": "regression"}))
+    (command,) = dry_run(cuda("0.30.0"), "--max-length", "400", model=str(folder)).lines
+    assert json.loads(value(command, "--hf-overrides")) == {"problem_type": None}

@@ -19,7 +19,7 @@ from ...settings import ENVIRONMENT_PREFIX
 from ..options import default, setting
 from . import secret
 from .address import LAST_PORT, check_free, near
-from .preparation import Server, Wish, prepare
+from .preparation import Server, Wish, check_servable, prepare
 from .supervisor import Replica, Supervisor
 from .view import ready as ready_text
 from .view import show_access, show_commands, show_plan
@@ -122,7 +122,8 @@ def serve(
     if dry_run:
         show_commands(prepared, key)
     else:
-        open_checkpoint(model)  # with its weights, once for all servers
+        whole = open_checkpoint(model)  # with its weights, once for all servers
+        check_servable(whole, prepared)
         _start(wish, prepared.servers, key, ready_text(wish, prepared.terms, key))
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import EngineError, InvalidInputError, MissingDependencyError
-from ...models import Checkpoint, open_checkpoint, tokenizer_file
+from ...errors import (
+    EngineError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnsupportedModelError,
+)
+from ...models import Checkpoint, is_local, open_checkpoint, tokenizer_file, vllm_overrides
 from ...prompt import DEFAULT_INSTRUCTION, load_tokenizer
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect
@@ -81,7 +86,7 @@ def prepare(wish: Wish) -> Prepared:
             '"qwen3-ascend-rerank[vllm]" elsewhere'
         )
     template = _has_template(wish, machine.vllm)
-    checkpoint = open_checkpoint(wish.model, weights=False)
+    checkpoint = open_checkpoint(wish.model, weights=is_local(wish.model))
     with waiting(f"asking vLLM {machine.vllm} what it takes"):
         reading = read(wish.passed_on)
     command.check_passed_on(reading)
@@ -106,6 +111,7 @@ def prepare(wish: Wish) -> Prepared:
                 model=str(checkpoint.folder),
                 names=wish.names,
                 converted=checkpoint.converted,
+                overrides=vllm_overrides(checkpoint),
                 host=wish.host,
                 port=port,
                 template=file,
@@ -118,6 +124,31 @@ def prepare(wish: Wish) -> Prepared:
         for port, own in zip(wish.ports, devices, strict=True)
     ]
     return Prepared(machine, checkpoint, made, terms, servers)
+
+
+def check_servable(whole: Checkpoint, prepared: Prepared) -> None:
+    """Refuse a checkpoint whose weights are others than the servers would be told.
+
+    Args:
+        whole: the checkpoint with its weights.
+        prepared: what was made of it, perhaps without them.
+
+    Raises:
+        UnsupportedModelError: it has two labels, or does not belong to its tokenizer.
+        InvalidInputError: only its weights say how many labels there are.
+    """
+    whole.check(load_tokenizer(tokenizer_file(whole.folder)))
+    if whole.labels and whole.labels.count > 1:
+        raise UnsupportedModelError(
+            f"{whole.name} has two labels, and a server has no score of two for rerank clients; "
+            'use it in process (engine="vllm" or "torch"), or save it with one label, whose row is '
+            f"row {whole.labels.positive} minus row {whole.labels.negative} of score.weight"
+        )
+    if vllm_overrides(whole) != vllm_overrides(prepared.checkpoint):
+        raise InvalidInputError(
+            f"the config.json of {whole.name} does not say how many labels its head has; name its "
+            f"folder, {whole.folder}, instead"
+        )
 
 
 def _has_template(wish: Wish, vllm: str) -> bool:
