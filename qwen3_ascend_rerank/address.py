@@ -17,12 +17,23 @@ API_KEY_VARIABLE = "QWEN3_RERANK_API_KEY"
 """Where the key is looked for when none is given."""
 
 
+ROUTES = (
+    *("/v1", "/v2", "/v1/models", "/info", "/health"),
+    *("/classify", "/pooling", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank"),
+    *("/v1/embeddings", "/v1/chat/completions", "/v1/completions"),
+    *("/compatible-api/v1", "/compatible-api/v1/reranks"),
+    "/api/v1/services/rerank/text-rerank/text-rerank",
+)
+"""Paths of servers themselves, with which platforms ask for an address."""
+
+
 def checked_urls(base_url: str | Iterable[str] | None) -> tuple[str, ...]:
     """The servers' addresses, each once and in its plain form; none where nothing is given.
 
     Args:
         base_url: one URL, several, or several in one str with commas between them. A path in
-            front of the server's own is kept; the ``/v1`` of an OpenAI address is not.
+            front of the server's own is kept; one of `ROUTES` at its end is not, so a server
+            behind the path ``/rerank`` has the address ``https://host/rerank/v1``.
 
     Raises:
         InvalidInputError: not a plain http or https URL, or one with a password in it.
@@ -51,14 +62,20 @@ def _checked_url(url: object) -> str:
         shown = re.split(r"[?#]", url.rpartition("@")[2])[0]  # the rest may be secret
         raise InvalidInputError(
             f"base_url is {shown!r}; pass a URL such as http://localhost:8000 or "
-            "https://models.example.com/rerank"
+            "https://example.com/models"
         )
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InvalidInputError(
             f"base_url for {host} has a user, a query or a fragment in it; leave these out, and "
             "pass secrets as api_key"
         )
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+    return f"{parts.scheme}://{parts.netloc}{_before_route(parts.path.rstrip('/'))}"
+
+
+def _before_route(path: str) -> str:
+    """`path` without the longest route at its end."""
+    ends = (route for route in sorted(ROUTES, key=len, reverse=True) if path.endswith(route))
+    return path.removesuffix(next(ends, ""))
 
 
 def checked_api_key(api_key: str | SecretStr | None) -> SecretStr | None:

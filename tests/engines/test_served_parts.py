@@ -17,10 +17,11 @@ from qwen3_ascend_rerank import InvalidInputError
 from qwen3_ascend_rerank.address import checked_api_key, checked_urls
 from qwen3_ascend_rerank.engines import EngineSpec
 from qwen3_ascend_rerank.engines.base import log_odds_of
-from qwen3_ascend_rerank.engines.served.dialects import DIALECTS, Manner, tokens_of
+from qwen3_ascend_rerank.engines.served.dialects import DIALECTS, Dialect
 from qwen3_ascend_rerank.engines.served.discovery import Discovery
 from qwen3_ascend_rerank.engines.served.engine import TOKENS_PER_REQUEST, ServedEngine
 from qwen3_ascend_rerank.engines.served.faults import excerpt, retry_after
+from qwen3_ascend_rerank.engines.served.manner import Manner, tokens_of
 from qwen3_ascend_rerank.engines.served.models import ServedModel
 from qwen3_ascend_rerank.engines.served.terms import Terms
 from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch
@@ -70,16 +71,30 @@ def test_text_is_sent_with_the_prompt_around_it_exactly_once() -> None:
 
 @pytest.mark.parametrize(
     ("name", "field"),
-    [("v1-score", "instruction"), ("rerank", "instruction"), ("sglang", "instruct")],
+    [("v1-score", "instruction"), ("rerank", "instruct"), ("dashscope", "parameters.instruct")],
 )
 def test_a_template_is_told_the_instruction(name: str, field: str) -> None:
-    request = manner(name, formatting="server", sends_instruction=True).request(batch("one"))
-    assert request[field] == DEFAULT_INSTRUCTION
+    request = manner(name, formatting="server", instruction=field).request(batch("one"))
+    for place in field.split("."):
+        request = request[place]
+    assert request == DEFAULT_INSTRUCTION  # type: ignore[comparison-overlap]
 
 
 def test_rerank_wants_every_document() -> None:
     request = manner("v1-rerank").request(batch(*"abcde"))
     assert (request["top_n"], request["return_documents"]) == (5, False)
+    assert manner("voyage").request(batch(*"abcde"))["top_k"] == 5
+
+
+def test_fields_inside_others_are_put_there() -> None:
+    request = manner("dashscope", formatting="server").request(batch("one", "two"))
+    assert request == {
+        "model": "model",
+        "input": {"query": "query", "documents": ["one", "two"]},
+        "parameters": {"top_n": 2, "return_documents": False},
+    }
+    again = manner("dashscope", formatting="server").request(batch("one"))
+    assert again["parameters"]["top_n"] == 1
 
 
 def test_an_empty_document_is_sent_as_what_the_server_takes() -> None:
@@ -97,6 +112,18 @@ ANSWERS: dict[str, Any] = {
     "classify": {"data": [{"index": 1, "probs": [0.25]}, {"index": 0, "probs": [0.75]}]},
     "pooling": {"data": [{"index": 1, "data": [0.25]}, {"index": 0, "data": [0.75]}]},
     "v1-score": {"data": [{"index": 1, "score": 0.25}, {"index": 0, "score": 0.75}]},
+    "dashscope": {
+        "output": {
+            "results": [
+                {"index": 1, "relevance_score": 0.25},
+                {"index": 0, "relevance_score": 0.75},
+            ]
+        }
+    },
+    "voyage": {
+        "data": [{"index": 1, "relevance_score": 0.25}, {"index": 0, "relevance_score": 0.75}]
+    },
+    "tei": [{"index": 1, "score": 0.25}, {"index": 0, "score": 0.75}],
     "v1-rerank": {
         "results": [{"index": 1, "relevance_score": 0.25}, {"index": 0, "relevance_score": 0.75}]
     },
@@ -113,14 +140,38 @@ def test_scores_go_to_their_documents_in_every_dialect(name: str) -> None:
     assert replace(asked, log_odds=True).log_odds_of(URL, ANSWERS[name], 2) == [0.75, 0.25]
 
 
-def test_tokens_are_counted_wherever_they_are_told() -> None:
-    assert tokens_of({"usage": {"prompt_tokens": 7, "total_tokens": 9}}) == 7
-    assert tokens_of({"usage": {"total_tokens": 9}}) == 9
-    assert (
-        tokens_of([{"meta_info": {"prompt_tokens": 3}}, {"meta_info": {"prompt_tokens": 4}}]) == 7
-    )
-    for silent in (None, 1, [], [{}], {}, {"usage": None}, {"usage": {"prompt_tokens": "many"}}):
-        assert not tokens_of(silent)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"usage": {"prompt_tokens": 7, "total_tokens": 9}},
+        {"usage": {"total_tokens": 7}},
+        {"usage": {"input_tokens": 7, "total_tokens": 9}},
+        {"usage": {"prompt_tokens": 0, "total_tokens": 7}},
+        {"meta": {"tokens": {"input_tokens": 7, "output_tokens": 0}}},
+        {"meta": {"billed_units": {"total_tokens": 7}}},
+        {"meta": {"billed_units": {"search_units": 1, "input_tokens": 7}, "tokens": None}},
+        {"usage": None, "meta": {"tokens": {"input_tokens": 7}}},
+        [{"meta_info": {"prompt_tokens": 3}}, {"meta_info": {"prompt_tokens": 4}}],
+    ],
+    ids=str,
+)
+def test_tokens_are_counted_wherever_they_are_told(answer: Any) -> None:
+    assert tokens_of(answer) == 7
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, 1, [], [{}], {}, {"usage": None}, {"meta": 7}),
+        {"usage": {"prompt_tokens": "many"}},
+        {"usage": {"prompt_tokens": True}},
+        {"usage": {"total_tokens": 0}},
+        {"meta": {"billed_units": {"search_units": 1}}},
+    ],
+    ids=str,
+)
+def test_what_is_no_count_is_not_taken_for_one(answer: Any) -> None:
+    assert tokens_of(answer) is None
 
 
 @given(st.floats(0, 1))
@@ -203,10 +254,12 @@ def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float) -
         ('{"error": null}', '{"error": null}'),
         ("key=seed", "key=***"),
         ("x" * 500, "x" * 200 + "…"),
+        ("seedling and oilseed", "seedling and oilseed"),
+        ("a long-secret-of-16: xlong-secret-of-16x", "a ***: x***x"),
     ],
 )
 def test_an_excerpt_is_what_the_server_says_without_secrets(body: str, said: str) -> None:
-    assert excerpt(body, ["seed", ""]) == said
+    assert excerpt(body, ["seed", "", "long-secret-of-16"]) == said
 
 
 def test_an_excerpt_of_anything_is_quick() -> None:
@@ -224,12 +277,22 @@ def test_an_excerpt_of_anything_is_quick() -> None:
         ("http://a:8000", ("http://a:8000",)),
         ("http://a:8000/v1/", ("http://a:8000",)),
         (" https://a/rerank/v1 ", ("https://a/rerank",)),
+        ("http://a/v1/rerank", ("http://a",)),
+        ("http://a/rerank/,http://a/score", ("http://a",)),
+        ("https://a/gateway/v2/rerank", ("https://a/gateway",)),
+        ("https://a/compatible-api/v1", ("https://a",)),
+        ("https://a/models/reranker", ("https://a/models/reranker",)),
         ("http://a,http://b/,http://a", ("http://a", "http://b")),
         (["http://a", "http://[::1]:8000"], ("http://a", "http://[::1]:8000")),
     ],
 )
 def test_addresses_have_one_form(given: Any, urls: tuple[str, ...]) -> None:
     assert checked_urls(given) == urls
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_the_path_of_every_route_may_stand_in_an_address(dialect: Dialect) -> None:
+    assert checked_urls(f"http://a:8000/before{dialect.path}/") == ("http://a:8000/before",)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from qwen3_ascend_rerank import AuthenticationError, InvalidInputError, Reranker, RerankError
+from qwen3_ascend_rerank import (
+    AuthenticationError,
+    InvalidInputError,
+    ModelNotFoundError,
+    Reranker,
+    RerankError,
+)
 from tests.support import faults
 from tests.support.dialects import VLLM
 from tests.support.faults import Fault, broken, page, status
@@ -145,3 +151,23 @@ def test_a_redirect_carries_no_secret_elsewhere(server: StandIn) -> None:
         with pytest.raises(RerankError):
             found(reranker)
         assert not elsewhere.requests
+
+
+def test_a_short_header_garbles_no_message_and_changes_no_error(server: StandIn) -> None:
+    headers = {"X-Stage": "e", "X-Tenant": "model", "X-Cache": "not", "X-Trace": "1"}
+    server.misbehave(status(404, "The model `lexical` does not exist."), times=FOR_EVER)
+    options = {"patience": 0.2, "headers": headers}
+    with client(server, api_key=KEY, engine_options=options) as reranker:
+        with pytest.raises(ModelNotFoundError, match="The model `lexical` does not exist") as error:
+            found(reranker)
+    assert "***" not in str(error.value)
+
+
+def test_the_key_in_a_header_is_no_more_told_than_the_header(server: StandIn) -> None:
+    server.dialect = VLLM(api_key="another")
+    server.misbehave(status(400, f"{KEY} is odd"), times=FOR_EVER)
+    options = {"patience": 0.2, "headers": {"Authorization": f"Bearer {KEY}"}}
+    with client(server, engine_options=options) as reranker:
+        with pytest.raises(RerankError) as caught:
+            found(reranker)
+    assert_no_secret(told(caught.value))

@@ -1,5 +1,6 @@
 """A client finds out what a server is: any release, any route, in trouble, or none at all."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from qwen3_ascend_rerank import (
     AuthenticationError,
     EngineError,
+    InvalidInputError,
     ModelNotFoundError,
     Reranker,
     RerankError,
@@ -19,7 +21,26 @@ from qwen3_ascend_rerank import (
     ServerUnavailableError,
     UnsupportedServerError,
 )
-from tests.support.dialects import VLLM, Jina, SGLang, good_template, short_template
+from qwen3_ascend_rerank.engines.served.dialects import DIALECTS
+from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.results import probability
+from tests.support.answering import Server
+from tests.support.dialects import (
+    TEI,
+    VLLM,
+    ChatVLLM,
+    DashScope,
+    Jina,
+    LlamaCpp,
+    Ollama,
+    SGLang,
+    Voyage,
+    as_cohere,
+    as_litellm,
+    as_siliconflow,
+    good_template,
+    short_template,
+)
 from tests.support.faults import Fault, body, broken, page, status
 from tests.support.served import DOCUMENTS, LIMIT, QUERY, cases, client, found, is_right
 from tests.support.stand_in import FOR_EVER, StandIn
@@ -89,37 +110,192 @@ def test_a_template_that_loses_a_newline_is_not_used(release: str) -> None:
             found(reranker)
 
 
-def test_an_instruction_reaches_the_prompt_or_is_refused(lexical: Reranker) -> None:
-    """Until 0.22 a server's template cannot be told the instruction."""
-    instruction = "Find the river"
-    right = lexical.score(QUERY, DOCUMENTS, instruction=instruction)
-    for release in ("0.14.0", "0.22.0"):
-        dialect = VLLM(version=release, template=good_template, hidden=TEXT)
-        with StandIn(dialect) as server, client(server) as reranker:
-            if release == "0.14.0":
-                with pytest.raises(RerankError, match="instruction"):
-                    reranker.score(QUERY, DOCUMENTS, instruction=instruction)
-            else:
-                scores = reranker.score(QUERY, DOCUMENTS, instruction=instruction)
-                assert scores == pytest.approx(right, abs=1e-4)
-
-
-FOREIGN = {
-    "SGLang": SGLang(),
-    "SGLang with a key": SGLang(api_key=KEY),
-    "Jina": Jina(),
-    "Jina with a key": Jina(api_key=KEY),
-    "Cohere": Jina(path="/v2/rerank"),
-    "no version in the path": Jina(path="/rerank"),
+FOREIGN: dict[str, tuple[Any, dict[str, Any]]] = {
+    "SGLang": (SGLang(), {}),
+    "SGLang with a key": (SGLang(api_key=KEY), {}),
+    "Jina": (Jina(), {}),
+    "Jina with a key": (Jina(api_key=KEY), {}),
+    "Cohere": (Jina(path="/v2/rerank"), {}),
+    "Cohere, counting searches": (
+        Jina(path="/v2/rerank", counted=as_cohere),
+        {"formatting": "server"},
+    ),
+    "no version in the path": (Jina(path="/rerank"), {}),
+    "SiliconFlow": (Jina(counted=as_siliconflow), {}),
+    "LiteLLM": (Jina(counted=as_litellm), {}),
+    "Voyage": (Voyage(), {}),
+    "DashScope": (DashScope(), {}),
+    "DashScope, compatible": (DashScope(native=False), {}),
+    "Text Embeddings Inference": (TEI(), {"formatting": "client"}),
+    "in the form of Text Embeddings Inference": (
+        TEI(template=good_template),
+        {"formatting": "server"},
+    ),
+    "llama.cpp": (LlamaCpp(), {}),
+    "llama.cpp, as Text Embeddings Inference": (
+        LlamaCpp(),
+        {"dialect": "tei", "formatting": "server"},
+    ),
 }
 
 
-@pytest.mark.parametrize("dialect", cases(FOREIGN))
-def test_other_servers_are_understood(dialect: Any, lexical: Reranker) -> None:
+@pytest.mark.parametrize(("dialect", "options"), cases(FOREIGN))
+def test_other_servers_are_understood(
+    dialect: Any, options: dict[str, Any], lexical: Reranker
+) -> None:
+    documents = [*DOCUMENTS, *(f"{number} Chinese rivers" for number in range(70))]
     with StandIn(dialect) as server:
-        with client(server, model="lexical", api_key=KEY) as reranker:
-            scores = reranker.score(QUERY, DOCUMENTS)
-            assert scores == pytest.approx(lexical.score(QUERY, DOCUMENTS), abs=1e-4)
+        settings = {"model": "lexical", "api_key": KEY, "engine_options": options}
+        with client(server, selfcheck="auto", **settings) as reranker:
+            scores = reranker.score(QUERY, documents)
+            assert scores == pytest.approx(lexical.score(QUERY, documents), abs=1e-4)
+
+
+def test_what_a_server_says_of_itself_is_heeded() -> None:
+    """So nothing is sent that it would refuse: neither too many documents nor too long ones."""
+    for dialect, model in ((TEI(most=7), None), (LlamaCpp(context=300), None)):
+        with StandIn(dialect) as server:
+            options = {"formatting": "server" if isinstance(dialect, LlamaCpp) else "client"}
+            with client(server, model=model, engine_options=options) as reranker:
+                assert reranker.start().model == "lexical"
+                assert len(reranker.score(QUERY, ["moon " * 500, *map(str, range(40))])) == 41
+
+
+@pytest.mark.parametrize("counted", [as_cohere, lambda _: {}, lambda _: {"usage": {}}])
+def test_who_makes_the_prompt_must_be_known(counted: Any) -> None:
+    with StandIn(Jina(counted=counted)) as server, client(server, model="lexical") as reranker:
+        with pytest.raises(UnsupportedServerError, match="does not say how many tokens"):
+            reranker.start()
+
+
+# -- instructions ----------------------------------------------------------------------------------
+
+INSTRUCTION = "Find the river"
+
+
+async def by_length(prompts: list[list[int]]) -> list[float]:
+    """The scores of a model to which the instruction matters: here its length."""
+    return [(len(prompt) - 110) / 12 for prompt in prompts]
+
+
+def uncounted(_: int) -> Any:
+    return {}
+
+
+FORCED = {"formatting": "server"}
+HEEDED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "vLLM": (VLLM(template=good_template, hidden=TEXT), {}),
+    "vLLM, told": (VLLM(template=good_template, hidden=TEXT), FORCED),
+    "instruction": (Jina(heeds="instruction"), {}),
+    "instruct": (Jina(heeds="instruct"), {}),
+    "instruct, told": (Jina(heeds="instruct"), FORCED),
+    "seen by scores": (Jina(heeds="instruct", counted=uncounted), FORCED),
+    "SGLang": (SGLang(), {}),
+    "DashScope": (DashScope(), {}),
+    "DashScope, compatible": (DashScope(native=False), {}),
+}
+IGNORED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "vLLM before 0.22": (VLLM(version="0.14.0", template=good_template, hidden=TEXT), {}),
+    "vLLM before 0.22, told": (VLLM(version="0.14.0", template=good_template, hidden=TEXT), FORCED),
+    "a gateway that ignores what it does not know": (Jina(), {}),
+    "the same, told": (Jina(), FORCED),
+    "without counts": (Jina(counted=uncounted), FORCED),
+    "in another field": (Jina(heeds="task"), FORCED),
+    "llama.cpp": (LlamaCpp(), {}),
+    "llama.cpp, told": (LlamaCpp(), FORCED),
+    "in the form of Text Embeddings Inference": (TEI(template=good_template), FORCED),
+    "Voyage": (Voyage(), FORCED),
+}
+
+
+@pytest.mark.parametrize(("dialect", "options"), cases(HEEDED))
+def test_an_instruction_that_is_seen_to_reach_the_prompt_is_sent(
+    dialect: Any, options: dict[str, Any]
+) -> None:
+    dialect.compute = by_length
+    with StandIn(dialect) as server:
+        with client(server, model="lexical", engine_options=options) as reranker:
+            for instruction in (INSTRUCTION, DEFAULT_INSTRUCTION):
+                prompts = [
+                    dialect.ids(good_template(QUERY, text, instruction)) for text in DOCUMENTS
+                ]
+                right = [probability(value) for value in asyncio.run(by_length(prompts))]
+                scores = reranker.score(QUERY, DOCUMENTS, instruction=instruction)
+                assert scores == pytest.approx(right, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dialect", "options"), cases(IGNORED))
+def test_an_instruction_that_would_be_ignored_is_refused(
+    dialect: Any, options: dict[str, Any]
+) -> None:
+    dialect.compute = by_length
+    with StandIn(dialect) as server:
+        with client(server, model="lexical", engine_options=options) as reranker:
+            assert reranker.score(QUERY, DOCUMENTS)
+            with pytest.raises(InvalidInputError, match="was not seen to reach it") as caught:
+                reranker.score(QUERY, DOCUMENTS, instruction=INSTRUCTION)
+            assert server.url in str(caught.value)
+            assert "qwen3-rerank serve" in str(caught.value)
+
+
+def wordy_template(query: str, document: str, instruction: str | None) -> str:
+    return good_template(query, f"the text {document}", instruction)
+
+
+SEEN = {
+    "each token": (VLLM(template=good_template, hidden=TEXT), {}, None),
+    "their number": (Jina(), {}, "the right number of tokens was seen"),
+    "their number, told": (Jina(), FORCED, "the right number of tokens was seen"),
+    "nothing": (Jina(counted=uncounted), FORCED, "nothing of it could be seen"),
+    "another number": (Jina(template=wordy_template), FORCED, "nothing of it could be seen"),
+}
+
+
+@pytest.mark.parametrize(("dialect", "options", "told"), cases(SEEN))
+def test_no_warning_claims_what_was_not_seen(
+    dialect: Any, options: dict[str, Any], told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with StandIn(dialect) as server:
+        with client(server, model="lexical", engine_options=options) as reranker:
+            reranker.start()
+    assert ("template of its own" in caplog.text) == (told is not None)
+    assert (told or "") in caplog.text
+
+
+# -- what is no server of scores -------------------------------------------------------------------
+
+NOT_FOR_SCORES: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "vLLM for chat": (ChatVLLM(), {}, r"404 \(Not Found\) from /classify, /pooling, "),
+    "vLLM for chat, before 0.15": (
+        ChatVLLM(version="0.11.1"),
+        {},
+        r"400 \(The model does not support Rerank \(Score\) API\) from /classify",
+    ),
+    "Ollama": (Ollama(), {}, r"404 \(Not Found\) from .*, /rerank"),
+    "Ollama, with a model": (Ollama(), {"model": "lexical"}, r"404 \(Not Found\) from .*, /rerank"),
+    "a plain web server": (Server(), {}, r"lists no model: 404 \(Not Found\) from /v1/models"),
+    "a plain web server, with a model": (
+        Server(),
+        {"model": "lexical"},
+        r"gives no scores: 404 \(Not Found\) from /classify",
+    ),
+}
+
+
+@pytest.mark.parametrize(("dialect", "settings", "told"), cases(NOT_FOR_SCORES))
+def test_a_server_that_gives_no_scores_is_told_of_with_the_next_step(
+    dialect: Any, settings: dict[str, Any], told: str
+) -> None:
+    with StandIn(dialect) as server, client(server, **settings) as reranker:
+        with pytest.raises(UnsupportedServerError, match=told) as caught:
+            reranker.start()
+    message = str(caught.value)
+    assert message.startswith(server.url)
+    assert "`qwen3-rerank serve MODEL`" in message
+    assert "base_url" in message
+    assert len(message) < 1000
+    if settings or "serves" in message:
+        assert all(one.path in message for one in DIALECTS)
 
 
 # -- trouble at the start --------------------------------------------------------------------------
@@ -212,6 +388,18 @@ def test_what_is_no_server_of_models_is_refused(server: StandIn, fault: Fault) -
         assert not isinstance(caught.value, ServerUnavailableError)
 
 
+def test_an_address_that_has_moved_is_named(server: StandIn) -> None:
+    with StandIn(VLLM()) as moved:
+        moved.misbehave(
+            status(308, location=f"{server.url}/v1/models"), times=FOR_EVER, on=("/v1/models",)
+        )
+        with client(moved) as reranker:
+            told = rf"{moved.url} redirects /v1/models .*; pass {server.url} as base_url"
+            with pytest.raises(EngineError, match=told):
+                reranker.start()
+    assert not server.requests
+
+
 @pytest.mark.parametrize(
     "content", [b"{}", b"[]", b"null", b"<html>", b'{"version": 7}', b'{"version": "main"}']
 )
@@ -249,13 +437,11 @@ def test_a_port_that_never_answers_is_an_error_in_time() -> None:
             assert time.monotonic() - began < LIMIT
 
 
-def test_http_where_https_was_expected_is_an_error_in_time(server: StandIn) -> None:
+def test_http_where_https_was_expected_is_an_error_at_once(server: StandIn) -> None:
     url = server.url.replace("http:", "https:")
-    with client([], base_url=url) as reranker:
-        began = time.monotonic()
-        with pytest.raises(EngineError, match=url):
-            found(reranker)
-        assert time.monotonic() - began < LIMIT
+    with client([], base_url=url, engine_options={"patience": 60}) as reranker:
+        with pytest.raises(EngineError, match=rf"{url} .*pass {server.url} as base_url"):
+            reranker.start()
 
 
 def test_a_name_that_is_none_is_an_error_in_time() -> None:

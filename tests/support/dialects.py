@@ -1,4 +1,4 @@
-"""What servers of Qwen3-Reranker say: vLLM of every release, SGLang, and the Jina and Cohere form.
+"""What servers of Qwen3-Reranker say: vLLM of every release, and the others that can be asked.
 
 vLLM's shapes are those of its releases 0.9.2 to 0.30.0; a test compares the answers of 0.30.0 with
 those of the real server.
@@ -16,6 +16,7 @@ from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, HEAD, TAIL
 from qwen3_ascend_rerank.results import probability
 
 from .answering import RefusedError, Routes, Server, ranked
+from .wire import Answer, Request
 
 Template = Callable[[str, str, str | None], str]
 """Query, document and instruction to a prompt."""
@@ -246,23 +247,213 @@ class SGLang(Server):
 
 @dataclass
 class Jina(Server):
-    """A plain reranking service in the form of Jina and Cohere: texts in, `results` out."""
+    """A reranking service in the form of Jina and Cohere: texts in, `results` out."""
 
     path: str = "/v1/rerank"
+    counted: Callable[[int], Any] = lambda tokens: {"usage": {"total_tokens": tokens}}
+    """How it tells the number of tokens."""
+    heeds: str | None = None
+    """The field in which it takes an instruction; it ignores all others that it does not know."""
+    template: Template = good_template
 
     def routes(self) -> Routes:
         return {("POST", self.path): self.rerank}
 
     async def rerank(self, body: Any) -> Any:
         self.check_model(body)
-        documents = [one if isinstance(one, str) else one["text"] for one in body["documents"]]
-        prompts = [self.ids(good_template(body["query"], one, None)) for one in documents]
+        rows, tokens = await self.rank(body, body["query"], body["documents"], body.get("top_n"))
+        return {"model": self.model, **self.counted(tokens), "results": rows}
+
+    async def rank(
+        self, body: Any, query: str, documents: list[Any], top_n: int | None
+    ) -> tuple[list[Any], int]:
+        """Its rows for some documents, and how many tokens it read."""
+        texts = [one if isinstance(one, str) else one["text"] for one in documents]
+        instruction = body.get(self.heeds)
+        prompts = [self.ids(self.template(query, one, instruction)) for one in texts]
         values = [probability(value) for value in await self.compute(prompts)]
+        return ranked(texts, values, top_n), sum(map(len, prompts))
+
+
+def as_siliconflow(tokens: int) -> Any:
+    units = {"input_tokens": tokens, "output_tokens": 0, "search_units": 0, "classifications": 0}
+    return {"meta": {"billed_units": units, "tokens": {"input_tokens": tokens, "output_tokens": 0}}}
+
+
+def as_litellm(tokens: int) -> Any:
+    """LiteLLM's proxy, in front of a server that counts."""
+    units = {"search_units": None, "total_tokens": tokens}
+    return {
+        "meta": {"api_version": None, "billed_units": units, "tokens": {"input_tokens": tokens}}
+    }
+
+
+def as_cohere(_: int) -> Any:
+    """A search is one unit, whatever it holds."""
+    return {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}}
+
+
+@dataclass
+class Voyage(Jina):
+    """Its rows stand in `data`, and it refuses what it does not know."""
+
+    async def rerank(self, body: Any) -> Any:
+        known = {"query", "documents", "model", "top_k", "return_documents", "truncation"}
+        if unknown := sorted(body.keys() - known):
+            raise RefusedError(f"Argument '{unknown[0]}' is not supported by our API")
+        self.check_model(body)
+        rows, tokens = await self.rank(body, body["query"], body["documents"], body.get("top_k"))
+        data = [{name: row[name] for name in ("relevance_score", "index")} for row in rows]
+        usage = {"usage": {"total_tokens": tokens}}
+        return {"object": "list", "data": data, "model": self.model, **usage}
+
+
+@dataclass
+class DashScope(Jina):
+    """Alibaba's own service, in both of its forms."""
+
+    heeds: str | None = "instruct"
+    native: bool = True
+    """Which of the forms is there."""
+
+    def routes(self) -> Routes:
+        if self.native:
+            return {("POST", "/api/v1/services/rerank/text-rerank/text-rerank"): self.rerank_native}
+        return {("POST", "/compatible-api/v1/reranks"): self.rerank}
+
+    async def rerank_native(self, body: Any) -> Any:
+        self.check_model(body)
+        given, wanted = body["input"], body.get("parameters", {})
+        rows, tokens = await self.rank(
+            wanted, given["query"], given["documents"], wanted.get("top_n")
+        )
+        if not wanted.get("return_documents"):
+            rows = [{name: row[name] for name in ("index", "relevance_score")} for row in rows]
+        usage = {"usage": {"total_tokens": tokens}, "request_id": uuid.uuid4().hex}
+        return {"output": {"results": rows}, **usage}
+
+
+@dataclass
+class TEI(Server):
+    """Text Embeddings Inference: a bare list, best first, and not a word of tokens."""
+
+    template: Template | None = None
+    most: int = 32
+    """How many texts a request may hold."""
+
+    def routes(self) -> Routes:
         return {
-            "model": self.model,
-            "usage": {"total_tokens": sum(map(len, prompts))},
-            "results": ranked(documents, values, body.get("top_n")),
+            ("GET", "/info"): self.info,
+            ("GET", "/health"): self.healthy,
+            ("POST", "/tokenize"): self.tokenize,
+            ("POST", "/rerank"): self.rerank,
         }
+
+    async def info(self, _: Any) -> Any:
+        limits = {"max_input_length": 1024, "max_client_batch_size": self.most}
+        return {"model_id": self.model, "model_type": {"reranker": {"id2label": {}}}, **limits}
+
+    async def tokenize(self, body: Any) -> Any:
+        inputs = body["inputs"]
+        texts = [inputs] if isinstance(inputs, str) else inputs
+        return [[{"id": token, "special": False} for token in self.ids(text)] for text in texts]
+
+    async def rerank(self, body: Any) -> Any:
+        query, texts = body["query"], body["texts"]
+        if len(texts) > self.most:
+            raise RefusedError(f"batch size {len(texts)} > maximum allowed {self.most}", 422)
+        prompts = [self.ids(self._prompt(query, text)) for text in texts]
+        values = await self.compute(prompts)
+        if not body.get("raw_scores"):
+            values = [probability(value) for value in values]
+        rows = ranked(texts, values, None)
+        return [{"index": row["index"], "score": row["relevance_score"]} for row in rows]
+
+    def _prompt(self, query: str, text: str) -> str:
+        return self.template(query, text, None) if self.template else query + text
+
+
+@dataclass
+class LlamaCpp(Server):
+    """llama.cpp's server, as of its build 11434 with a Qwen3-Reranker in GGUF.
+
+    Its template knows one instruction; it names the model that it was asked for; what it does not
+    know it ignores, `prompt` in a request to ``/tokenize`` among it.
+    """
+
+    context: int = 1024
+
+    def routes(self) -> Routes:
+        paths = ("/rerank", "/reranking", "/v1/rerank", "/v1/reranking")
+        return {
+            ("GET", "/health"): self.healthy,
+            ("GET", "/v1/models"): self.models,
+            ("POST", "/tokenize"): self.tokenize,
+            **{("POST", path): self.rerank for path in paths},
+        }
+
+    async def answer(self, request: Request) -> Answer:
+        answer = await super().answer(request)
+        if answer.body == b'{"detail":"Not Found"}':
+            error = {"message": "File Not Found", "type": "not_found_error", "code": 404}
+            return Answer.of({"error": error}, 404)
+        return answer
+
+    async def models(self, _: Any) -> Any:
+        meta = {"n_ctx": self.context, "n_ctx_train": 40960}
+        card = {"id": self.model, "object": "model", "owned_by": "llamacpp", "meta": meta}
+        return {"models": [{"name": self.model}], "object": "list", "data": [card]}
+
+    async def tokenize(self, body: Any) -> Any:
+        return {"tokens": self.ids(body["content"]) if "content" in body else []}
+
+    async def rerank(self, body: Any) -> Any:
+        like_tei = "texts" in body
+        query, documents = body["query"], body["texts" if like_tei else "documents"]
+        prompts = [self.ids(good_template(query, one, None)) for one in documents]
+        if (longest := max(map(len, prompts))) > self.context:
+            raise RefusedError(f"request ({longest} tokens) exceeds the available context size")
+        values = [probability(value) for value in await self.compute(prompts)]
+        label = "score" if like_tei else "relevance_score"
+        rows = [
+            {"index": row["index"], label: row["relevance_score"]}
+            for row in ranked(documents, values, body.get("top_n"))
+        ]
+        if like_tei:
+            return rows
+        tokens = sum(map(len, prompts))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"model": body.get("model", self.model), "usage": usage, "results": rows}
+
+
+@dataclass
+class Ollama(Server):
+    """A server of chat models, which scores nothing."""
+
+    def routes(self) -> Routes:
+        return {("GET", "/v1/models"): self.models, ("GET", "/"): self.healthy}
+
+    async def models(self, _: Any) -> Any:
+        card = {"id": self.model, "object": "model", "created": 1, "owned_by": "library"}
+        return {"object": "list", "data": [card]}
+
+
+@dataclass
+class ChatVLLM(VLLM):
+    """vLLM without `--runner pooling`: routes without handlers until 0.15, no routes from 0.18."""
+
+    def routes(self) -> Routes:
+        routes = super().routes()
+        scoring = [path for kind, path in routes if kind == "POST" and path != "/tokenize"]
+        for path in scoring:
+            if self.since("0.18"):
+                del routes["POST", path]
+            else:
+                routes["POST", path] = self.refuse
+        return routes
+
+    async def refuse(self, _: Any) -> Any:
+        raise RefusedError("The model does not support Rerank (Score) API")
 
 
 def _first(body: Any, *names: str) -> Any:

@@ -8,20 +8,22 @@ import pytest
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS
 
+from .oracle import oracle
 from .stand_in import StandIn
 
 QUERY = "What is the capital of China?"
 ANSWERS = {text: value for text, value in LEXICAL_ANSWERS[QUERY].items() if text}
 """Documents, and the lexical model's log-odds for them."""
 DOCUMENTS = list(ANSWERS)
-IMPATIENT = {"connect_timeout": 0.5, "request_timeout": 1.0, "attempts": 2, "patience": 0.5}
+IMPATIENT = {"connect_timeout": 2.0, "request_timeout": 3.0, "attempts": 2, "patience": 0.5}
 """Options with which a call that cannot succeed ends within `LIMIT`."""
-LIMIT = 8.0
-"""Seconds: two tries of one, the pause between them, patience, and a busy machine."""
+LIMIT = 20.0
+"""Seconds: a few tries of three, the pauses between them, patience, and a busy machine."""
 
 
 def client(servers: StandIn | Sequence[StandIn], **settings: Any) -> Reranker:
     """An impatient Reranker on `servers`; unchecked unless `selfcheck` says otherwise."""
+    oracle()  # loads before anybody waits for an answer
     listed = [servers] if isinstance(servers, StandIn) else servers
     options = {**IMPATIENT, **settings.pop("engine_options", {})}
     settings = {"base_url": [server.url for server in listed], "max_length": 512, **settings}

@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...engines.served.connection import Connection
-from ...engines.served.dialects import DIALECTS, Formatting, Manner
+from ...engines.served.dialects import DIALECTS, Formatting
 from ...engines.served.discovery import Discovery
 from ...engines.served.faults import AnswerFaultError
+from ...engines.served.manner import Manner
 from ...errors import EngineError
 from ...prompt import DEFAULT_INSTRUCTION, QwenTokenizer, build_batch
 from ...runtime.doctor import Diagnosis

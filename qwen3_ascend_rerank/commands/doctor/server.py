@@ -181,15 +181,19 @@ async def _template(
             step="`qwen3-rerank serve` serves with one, from vLLM 0.14 on",
             source="vllm-project/vllm#19260",
         )
-    if manner.verified:
+    if manner.evidence == "tokens":
         return Diagnosis(
             check, "ok", "it has Qwen3-Reranker's template: plain queries and documents are right"
         )
+    seen = (
+        "it has a template that makes the right number of tokens; that they are the right ones is "
+        if manner.evidence == "count"
+        else "it makes the prompt itself, and shows nothing of it; that it is the right one is "
+    )
     return Diagnosis(
         check,
         "warning",
-        "it has a template that makes the right number of tokens; that they are the right ones is "
-        "not known",
+        f"{seen}not known",
         why="the commonest fault, a lost newline at the end, does not change the number",
         step="`qwen3-rerank serve` serves with one that is exact",
     )

@@ -6,15 +6,24 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ...errors import InvalidInputError
-from .faults import AnswerFaultError, GoneError, ServerFaultError, SilentError, error_of, excerpt
+from ...errors import EngineError, InvalidInputError
+from .faults import (
+    LONG_SECRET,
+    AnswerFaultError,
+    GoneError,
+    RefusedError,
+    ServerFaultError,
+    SilentError,
+    error_of,
+    excerpt,
+)
 from .lanes import Lanes
 
 if TYPE_CHECKING:
@@ -23,6 +32,11 @@ if TYPE_CHECKING:
 LARGEST_BODY = 32 * 2**20
 """Bytes of an answer at most; those that repeat the documents have some MiB."""
 
+LOOK = (
+    "`curl -i {url}/v1/models` shows whether address, port and firewall are right; "
+    "`qwen3-rerank serve MODEL` starts a server"
+)
+"""The next step where nobody answers."""
 _CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 """What the name of a header says that lets its sender in."""
 
@@ -60,7 +74,7 @@ class Connection:
         self._options = options = options or ConnectionOptions()
         headers = dict(_checked_header(*header) for header in options.headers.items())
         key = api_key.get_secret_value() if api_key else None
-        self._secrets = [*headers.values(), *filter(None, [key])]
+        self._secrets = [*_secrets(headers), *filter(None, [key])]
         self._headers = httpx.Headers(headers)
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -113,16 +127,35 @@ class Connection:
             raise AnswerFaultError(
                 self.url, f"answered {path} with a body that cannot be decompressed"
             ) from None
-        except httpx.HTTPError as error:
-            said = excerpt(str(error), self._secrets) or type(error).__name__
-            kind = GoneError if isinstance(error, httpx.ConnectError) else ServerFaultError
-            raise kind(self.url, f"cannot be reached: {said}") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            raise self._unreached(error) from None
         if response.status_code != httpx.codes.OK:
             text = content.decode(errors="replace")
             raise error_of(
                 self.url, path, response.status_code, response.headers, text, self._secrets
             )
         return self._json(path, response, content)
+
+    def _unreached(self, error: Exception) -> EngineError:
+        """Why no answer came, and what to do about it."""
+        said = excerpt(str(error), self._secrets) or type(error).__name__
+        if isinstance(error, httpx.InvalidURL | UnicodeError):
+            return RefusedError(f"{self.url} is no address that can be asked: {said}; check it")
+        causes = list(_causes(error))
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+            return RefusedError(
+                f"{self.url} shows a certificate that is not trusted here: {said}; name the file "
+                "of its authority as ca_file in engine_options"
+            )
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            plain = self.url.replace("https:", "http:", 1)
+            return RefusedError(
+                f"{self.url} does not speak TLS as it is asked to: {said}; if it speaks plain "
+                f"HTTP, pass {plain} as base_url"
+            )
+        if isinstance(error, httpx.ConnectError):
+            return GoneError(self.url, f"cannot be reached: {said}; {LOOK.format(url=self.url)}")
+        return ServerFaultError(self.url, f"cannot be reached: {said}")
 
     async def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
@@ -156,6 +189,23 @@ class Connection:
                 f"answered {path} with what is no JSON ({kind}): {said!r}; is there a model "
                 "server at this address?",
             ) from None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
+    """What no message may repeat: what lets in, and whatever is long enough to do so."""
+    for name, value in headers.items():
+        if _CREDENTIAL.search(name):
+            yield value
+            yield value.split()[-1] if value.split() else ""  # without its scheme
+        elif len(value) >= LONG_SECRET:
+            yield value
 
 
 def _checked_header(name: str, value: str | SecretStr) -> tuple[str, str]:

@@ -9,17 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...errors import EngineError, InvalidInputError
+from ...errors import EngineError
 from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokenizer
 from ...results import probability
 from ...selfcheck import TOLERANCE
 from . import probing
 from .connection import Connection
-from .dialects import DIALECTS, Dialect, Formatting, Manner
+from .dialects import Formatting, wanted_dialects
 from .faults import AnswerFaultError, RefusedError
+from .manner import Manner
 from .models import ServedModel, check_tokenizer, find_tokenizer, served_model
 
 logger = logging.getLogger(__name__)
+
+_UNSEEN = {
+    ("server", "nothing"): "nothing of it could be seen, so that its scores are right is not known",
+    ("server", "count"): "that it has the right number of tokens was seen, that each of them is "
+    "right was not",
+}
+"""What is not known of prompts that are made there, by how much of them was seen."""
 
 HEALTH_PATHS = ("/health", "/v1/models")
 
@@ -118,19 +126,6 @@ async def discover(
     return found
 
 
-def wanted_dialects(name: str | None) -> tuple[Dialect, ...]:
-    """All of them, or the one that is named.
-
-    Raises:
-        InvalidInputError: there is no such dialect.
-    """
-    found = tuple(one for one in DIALECTS if name in (None, one.name))
-    if not found:
-        known = ", ".join(one.name for one in DIALECTS)
-        raise InvalidInputError(f"dialect is {name!r}; use one of {known}, or leave it out")
-    return found
-
-
 def listed(log_odds: Sequence[float]) -> str:
     """Log-odds as a message shows them."""
     return ", ".join(f"{value:.3f}" for value in log_odds)
@@ -173,9 +168,5 @@ def _log(found: Discovery) -> None:
             found.url,
             dialect.path,
         )
-    if found.manner.formatting == "server" and not found.manner.verified:
-        logger.warning(
-            "%s makes the prompt by a template of its own; that it has the right number of tokens "
-            "is known, that each of them is right is not",
-            found.url,
-        )
+    if warning := _UNSEEN.get((found.manner.formatting, found.manner.evidence)):
+        logger.warning("%s makes the prompt by a template of its own; %s", found.url, warning)

@@ -12,8 +12,8 @@ from ...prompt import PromptBatch
 from ...request import checked_count, checked_seconds
 from ..base import EngineInfo
 from .connection import Connection, ConnectionOptions
-from .dialects import Formatting
-from .discovery import discover, wanted_dialects
+from .dialects import Formatting, wanted_dialects
+from .discovery import discover
 from .dispatch import Dispatcher
 from .replica import NAME, Replica
 from .replicas import Check, Replicas
@@ -71,8 +71,7 @@ class ServedEngine:
             request_timeout: seconds until an answer must be there.
             attempts: how often a request is tried; once more for each further server.
             patience: seconds to wait while no server is up.
-            dialect: how to ask, instead of trying: ``classify``, ``pooling``, ``v1-score``,
-                ``score``, ``v1-rerank``, ``sglang``, ``rerank`` or ``v2-rerank``.
+            dialect: how to ask, instead of trying: a name of the table in `dialects`.
             formatting: who makes the prompt where text is sent: ``client``, ``server``, or
                 ``auto``, which finds out.
 
@@ -163,9 +162,10 @@ class ServedEngine:
 
     def _parts(self, batch: PromptBatch) -> Iterator[PromptBatch]:
         """Pieces that a request can carry; of a small batch there is one."""
+        most = min(self._documents, self._replicas.most_documents or self._documents)
         start = tokens = 0
         for place, length in enumerate(batch.lengths()):
-            full = place - start == self._documents or tokens + length > TOKENS_PER_REQUEST
+            full = place - start == most or tokens + length > TOKENS_PER_REQUEST
             if full and place > start:
                 yield batch.part(start, place)
                 start, tokens = place, 0

@@ -22,10 +22,17 @@ from ...errors import (
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that another try may not meet again."""
 BUSY = 429
+START = (
+    "`qwen3-rerank serve MODEL` starts a server that gives right scores; pass its address, without "
+    "the path of a route, as base_url"
+)
+"""The next step where what answers is not such a server."""
 NO_SUCH_MODEL = re.compile(r"\bmodel\b.*\b(not exist|not found)", re.IGNORECASE)
 """What tells a model that is not there from a route that is not."""
 LONGEST_EXCERPT = 200
 """Characters of an answer that an error repeats."""
+LONG_SECRET = 8
+"""Characters of a secret that is one wherever it is found, and no part of another word."""
 LONGEST_READ = 4000
 """Characters of an answer in which its message is looked for."""
 
@@ -70,9 +77,20 @@ class AnswerFaultError(PassingError):
 class RefusedError(EngineError):
     """The server refuses the request, and would again."""
 
+    reply = ""
+    """Status and words of the refusal, in short."""
+
 
 class MovedError(RefusedError):
     """What was asked for is not there, or is elsewhere."""
+
+
+class RedirectError(MovedError):
+    """It is elsewhere."""
+
+
+class UnknownModelError(RefusedError, ModelNotFoundError):
+    """The server has no model of that name, or says so of whatever it does not have."""
 
 
 class ReplacedError(UnsupportedServerError):
@@ -96,13 +114,44 @@ def error_of(
     if status in PASSING:
         wait = retry_after(headers.get("retry-after"))
         return ServerFaultError(url, answered, status=status, retry_after=wait)
-    if 300 <= status < 400:
+    kind, step = _kind_of(status, body)
+    if kind is RedirectError:
         place = excerpt(headers.get("location", "elsewhere"), secrets)
-        answered = f"redirects {path} to {place}; pass the final address as base_url"
-    if status == 404 and NO_SUCH_MODEL.search(said):
-        return ModelNotFoundError(f"{url} {answered}; pass the name of a served one as model")
-    moved = 300 <= status < 400 or status in (404, 405)
-    return (MovedError if moved else RefusedError)(f"{url} {answered}")
+        answered, step, said = f"redirects {path} to {place}", _way_to(place, path), f"to {place}"
+    error = kind(f"{url} {answered}{step}")
+    error.reply = f"{status} ({said})" if said else str(status)
+    return error
+
+
+def _kind_of(status: int, body: str) -> tuple[type[RefusedError], str]:
+    """What a refusal is, and what to do about it."""
+    if 300 <= status < 400:
+        return RedirectError, ""
+    if status == 404 and NO_SUCH_MODEL.search(excerpt(body)):
+        return UnknownModelError, "; pass the name of a served one as model"
+    return (MovedError if status in (404, 405) else RefusedError), ""
+
+
+def _way_to(place: str, path: str) -> str:
+    """Which address to pass instead of one that redirects `path` to `place`."""
+    address = place.removesuffix("/").removesuffix(path)
+    known = address != place and address.startswith("http")
+    return f"; pass {address if known else 'the final address'} as base_url"
+
+
+def brief(error: RerankError) -> str:
+    """What a server answered, in as few words as tell."""
+    if isinstance(error, RefusedError):
+        return error.reply or str(error)
+    return error.what if isinstance(error, PassingError) else str(error)
+
+
+def together(replies: Mapping[str, str]) -> str:
+    """What came back from each path, equal answers told once."""
+    paths: dict[str, list[str]] = {}
+    for path, reply in replies.items():
+        paths.setdefault(reply, []).append(path)
+    return "; ".join(f"{reply} from {', '.join(places)}" for reply, places in paths.items())
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float:
@@ -124,11 +173,18 @@ def _seconds_until(date: str, now: datetime) -> float:
 
 def excerpt(body: str, secrets: Iterable[str] = ()) -> str:
     """What a server says is wrong, on one line of bounded length, without secrets."""
-    text = _message(body[:LONGEST_READ])
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
+    text = _masked(_message(body[:LONGEST_READ]), secrets)
     text = " ".join(text.split())
     return text if len(text) <= LONGEST_EXCERPT else f"{text[:LONGEST_EXCERPT]}…"
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    """`text` with three stars for each secret; a short one must stand by itself to be one."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        literal = re.escape(secret)
+        known = literal if len(secret) >= LONG_SECRET else rf"(?<!\w){literal}(?!\w)"
+        text = re.sub(known, "***", text)
+    return text
 
 
 def _message(body: str) -> str:

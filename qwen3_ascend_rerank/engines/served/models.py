@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,7 +12,15 @@ from ... import lexical
 from ...errors import ModelError, ModelNotFoundError, UnsupportedServerError
 from ...models import TOKENIZER_FILE, tokenizer_file
 from .connection import Connection
-from .faults import AnswerFaultError, RefusedError
+from .faults import (
+    START,
+    AnswerFaultError,
+    MovedError,
+    RedirectError,
+    RefusedError,
+    brief,
+    together,
+)
 
 QWEN_TOKENIZER = "Qwen/Qwen3-Reranker-0.6B"
 """Has the tokenizer of every Qwen3-Reranker."""
@@ -27,6 +36,8 @@ class ServedModel:
     """The hub id or the folder that it was loaded from."""
     max_model_len: int | None = None
     """Longest prompt in tokens that the server takes."""
+    most_documents: int | None = None
+    """How many documents a request may hold; None where the server does not say."""
 
     @property
     def origin(self) -> str | None:
@@ -47,17 +58,25 @@ async def served_model(connection: Connection, wanted: str | None) -> ServedMode
     Raises:
         ModelNotFoundError: it is not served; or there are several, and none is wanted.
         UnsupportedServerError: none is listed, and none is wanted.
+        RedirectError: the server is at another address.
     """
-    try:
-        models = _listed(await connection.get("/v1/models"))
-    except (RefusedError, AnswerFaultError):
-        models = []
+    replies: dict[str, str] = {}
+    models: list[ServedModel] = []
+    for path, read in LISTS.items():
+        try:
+            if models := read(await connection.get(path)):
+                break
+            replies[path] = "nothing that names a model"
+        except (RefusedError, AnswerFaultError) as error:
+            if isinstance(error, RedirectError) and not replies and wanted is None:
+                raise
+            replies[path] = brief(error)
     if not models and wanted is not None:
         return ServedModel(wanted)  # it will say itself whether it knows the name
     if not models:
         raise UnsupportedServerError(
-            f"{connection.url} lists no model at /v1/models; if it gives scores, pass its model as "
-            "model, else check the address"
+            f"{connection.url} lists no model: {together(replies)}. If it gives scores, pass its "
+            f"model as model; else {START}"
         )
     names = ", ".join(map(str, models[:8]))
     if wanted is not None:
@@ -75,16 +94,41 @@ async def served_model(connection: Connection, wanted: str | None) -> ServedMode
 
 
 def _listed(answer: Any) -> list[ServedModel]:
+    """The rows of ``/v1/models``."""
     rows = answer.get("data") if isinstance(answer, dict) else None
     return [
-        ServedModel(row["id"], _if(str, row.get("root")), _if(int, row.get("max_model_len")))
+        ServedModel(
+            row["id"],
+            _if(str, row.get("root")),
+            _if(int, row.get("max_model_len")) or _context(row.get("meta")),
+        )
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, dict) and isinstance(row.get("id"), str) and not row.get("parent")
     ]  # a row with a parent is an adapter, which a reranker's head knows nothing of
 
 
+def _context(meta: Any) -> int | None:
+    """llama.cpp's place for the longest prompt."""
+    return _if(int, meta.get("n_ctx")) if isinstance(meta, dict) else None
+
+
+def _described(answer: Any) -> list[ServedModel]:
+    """The one model of Text Embeddings Inference's ``/info``."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("model_id"), str):
+        return []
+    name, length = answer["model_id"], _if(int, answer.get("max_input_length"))
+    return [ServedModel(name, None, length, _if(int, answer.get("max_client_batch_size")))]
+
+
+LISTS: dict[str, Callable[[Any], list[ServedModel]]] = {
+    "/v1/models": _listed,
+    "/info": _described,
+}
+"""Where servers say what they serve, in the order in which they are asked."""
+
+
 def _if(kind: type, value: Any) -> Any:
-    return value if isinstance(value, kind) else None
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
 def find_tokenizer(model: ServedModel, given: str | None) -> Path:
@@ -112,6 +156,16 @@ def find_tokenizer(model: ServedModel, given: str | None) -> Path:
         ) from error
 
 
+TOKENIZERS: tuple[tuple[str, str, Callable[[Any], list[Any]]], ...] = (
+    ("prompt", "add_special_tokens", lambda answer: list(answer["tokens"])),
+    ("content", "add_special", lambda answer: list(answer["tokens"])),
+    ("inputs", "add_special_tokens", lambda answer: [token["id"] for token in answer[0]]),
+)
+"""How ``/tokenize`` is asked: the field of the text, the field that, if false, keeps it alone, and
+where the ids are. vLLM and SGLang; llama.cpp, which answers the first with no tokens; Text
+Embeddings Inference."""
+
+
 async def check_tokenizer(
     connection: Connection, model: ServedModel, prompt: str, ids: list[int], file: Path
 ) -> int | None:
@@ -123,17 +177,23 @@ async def check_tokenizer(
     Raises:
         UnsupportedServerError: its tokenizer is another one.
     """
-    request = {"model": model.name, "prompt": prompt, "add_special_tokens": False}
-    try:
-        answer = await connection.post("/tokenize", request)
-        found = list(answer["tokens"])
-    except (RefusedError, AnswerFaultError, KeyError, TypeError):
-        return None
-    if found != ids:
-        raise UnsupportedServerError(
-            f"{connection.url} has another tokenizer than {file}: it makes {len(found)} tokens of "
-            f"a prompt of {len(ids)}; name the folder or hub id of the model that it serves as "
-            "tokenizer"
-        )
-    longest = answer.get("max_model_len")
-    return longest if isinstance(longest, int) else None
+    for text, special, read in TOKENIZERS:
+        try:
+            answer = await connection.post(
+                "/tokenize", {"model": model.name, text: prompt, special: False}
+            )
+            found = read(answer)
+        except MovedError:
+            return None
+        except (RefusedError, AnswerFaultError, KeyError, TypeError, IndexError):
+            continue
+        if not found:
+            continue  # another field is read
+        if found != ids:
+            raise UnsupportedServerError(
+                f"{connection.url} has another tokenizer than {file}: it makes {len(found)} tokens "
+                f"of a prompt of {len(ids)}; name the folder or hub id of the model that it serves "
+                "as tokenizer"
+            )
+        return _if(int, answer.get("max_model_len")) if isinstance(answer, dict) else None
+    return None

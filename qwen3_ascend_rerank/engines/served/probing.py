@@ -6,24 +6,41 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ...errors import AuthenticationError, EngineError, UnsupportedServerError
+from ...errors import (
+    AuthenticationError,
+    EngineError,
+    ModelNotFoundError,
+    UnsupportedServerError,
+)
 from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from ...results import probability
 from .connection import Connection
-from .dialects import Dialect, Formatting, Manner, named_model, tokens_of
-from .faults import RefusedError, ServerFaultError
+from .dialects import Dialect, Formatting
+from .faults import START, RedirectError, RefusedError, ServerFaultError, brief, together
+from .manner import Manner, named_model, tokens_of
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = (
     "The capital of China is Beijing.",
     "Gravity is a force that attracts two bodies towards each other.",
 )
-INSTRUCTION = f"{DEFAULT_INSTRUCTION}, in whatever language it is asked"
-"""Longer than the default, so that the number of tokens tells whether a template takes it."""
+INSTRUCTION = (
+    "Given a question about physics, retrieve only passages that answer it with a formula; a "
+    "passage about anything else does not meet the requirements, whatever it says"
+)
+"""Another than the default, and longer: number of tokens or scores tell whether it is heeded."""
 LENGTH = 8192
 SERVE = (
     "Serve the model without --chat-template, or with the exact one that `qwen3-rerank serve` has"
 )
+TELLING = (
+    UnsupportedServerError,
+    AuthenticationError,
+    ModelNotFoundError,
+    RedirectError,
+    ServerFaultError,
+)
+"""What tells most, if no dialect is answered with scores: the first that is among the errors."""
 BROKEN = 500
 """Status of a route that fails by itself; others may work."""
 CLOSE = 0.05
@@ -45,20 +62,19 @@ class Prober:
         Raises:
             UnsupportedServerError: no way leads to right scores.
             AuthenticationError: no way is answered, and one may be with another key.
+            ModelNotFoundError: no way is answered, and one may be with another model.
             ServerUnavailableError: no way is answered, and one may be later.
         """
-        errors = []
+        errors: list[tuple[str, EngineError]] = []
         for dialect in dialects:
             outcome = await self._tried(Manner(dialect, self.model))
             if not isinstance(outcome, EngineError):
                 return outcome
-            errors.append(outcome)
-        for kind in (UnsupportedServerError, AuthenticationError, ServerFaultError):
-            if telling := [error for error in errors if isinstance(error, kind)]:
+            errors.append((dialect.path, outcome))
+        for kind in TELLING:
+            if telling := [error for _, error in errors if isinstance(error, kind)]:
                 raise telling[0]
-        raise UnsupportedServerError(
-            f"{self.connection.url} gives no scores: " + "; ".join(map(str, errors))
-        )
+        raise self._no_scores(errors)
 
     async def _tried(self, manner: Manner) -> tuple[Manner, list[float]] | EngineError:
         try:
@@ -67,6 +83,17 @@ class Prober:
             if isinstance(error, ServerFaultError) and error.status != BROKEN:
                 raise  # the next route would meet it, too
             return error
+
+    def _no_scores(self, errors: Iterable[tuple[str, EngineError]]) -> UnsupportedServerError:
+        """What was asked, what came back, and what to do."""
+        serves = f" serves {self.model}, but" if self.model else ""
+        replies: dict[str, str] = {}
+        for path, error in errors:
+            replies.setdefault(path, brief(error))
+        return UnsupportedServerError(
+            f"{self.connection.url}{serves} gives no scores: {together(replies)}. vLLM must be "
+            f"started for scoring, and chat servers such as Ollama cannot score: {START}"
+        )
 
     async def answers_without_key(self, manner: Manner) -> bool:
         """Whether anybody may ask."""
@@ -80,66 +107,89 @@ class Prober:
 
     async def _formatted(self, manner: Manner) -> Manner:
         """`manner`, with the prompt made exactly once, here or there."""
-        if not manner.dialect.takes_text:
+        if not manner.dialect.takes_text or self.formatting == "client":
             return manner
         raw = replace(manner, formatting="server")
-        instructed = replace(raw, sends_instruction=True)
-        if self.formatting == "client":
-            return manner
         if self.formatting == "server":
-            found = instructed if await self._takes(instructed) else raw
+            found = await self._instructed(raw)
+            if tokens_of(await self._ask(found)) == self._official(found):
+                found = replace(found, evidence="count")
         else:
-            found = await self._recognised(manner, raw, instructed)
+            found = await self._recognised(manner, raw)
         if found.formatting == "server" and not await self._takes(found, [""]):
             return replace(found, blank=found.dialect.blank)
         return found
 
-    async def _recognised(self, manner: Manner, raw: Manner, instructed: Manner) -> Manner:
+    async def _recognised(self, manner: Manner, raw: Manner) -> Manner:
         """Tell by the number of tokens what a server makes of texts."""
         try:
-            answer = await self._ask(raw)
+            count = tokens_of(await self._ask(raw))
         except RefusedError:  # what makes no prompt may take whole ones alone
             return await self._whole(manner)
-        count = tokens_of(answer)
-        official, bare = sum(self.batch(manner).lengths()), self._bare_counts()
+        official, bare = self._official(manner), self._bare_counts()
         if count is None and manner.dialect.formatting == "server":
-            return instructed
+            return await self._instructed(raw)
         if count is None:
-            raise UnsupportedServerError(
-                f"{self._route(manner)} does not say how many tokens a prompt has, so whether it "
-                'makes Qwen3-Reranker\'s prompt itself is not to be known; pass "client" (it does '
-                'not) or "server" (it does, and so does any model with a prompt of its own) as '
-                "formatting in engine_options"
-            )
+            raise self._uncounted(manner)
         if count in bare:
             return await self._whole(manner)
-        if await self._takes_instruction(instructed):
-            return await self._verified(instructed)
+        instructed = await self._instructed(raw)
+        if instructed.instruction:
+            count = tokens_of(await self._ask(instructed))
         if count == official:
-            return await self._verified(raw)
+            return await self._verified(replace(instructed, evidence="count"))
         raise UnsupportedServerError(
             f"{self._route(manner)} makes {count} tokens of two short pairs. Qwen3-Reranker's "
             f"prompt has {official}, the texts alone have {min(bare)}: its template is another "
             f"one, and scores would be wrong. {SERVE}"
         )
 
+    def _uncounted(self, manner: Manner) -> UnsupportedServerError:
+        return UnsupportedServerError(
+            f"{self._route(manner)} does not say how many tokens a prompt has, so whether it makes "
+            'Qwen3-Reranker\'s prompt itself is not to be known; pass "client" (it does not) or '
+            '"server" (it does, and so does any model with a prompt of its own) as formatting in '
+            "engine_options"
+        )
+
     async def _whole(self, manner: Manner) -> Manner:
         """`manner`, if the server takes a whole prompt in two texts as it is."""
-        official, count = sum(self.batch(manner).lengths()), tokens_of(await self._ask(manner))
+        official, count = self._official(manner), tokens_of(await self._ask(manner))
         if count == official:
             return manner
+        if count is None:
+            raise self._uncounted(manner)
         raise UnsupportedServerError(
             f"{self._route(manner)} makes {count} tokens of two prompts of {official}: it changes "
             "or cuts them"
         )
 
-    async def _takes_instruction(self, manner: Manner) -> bool:
-        """Whether an instruction that is sent comes into the prompt."""
-        longer = sum(self.batch(manner, INSTRUCTION).lengths())
-        try:
-            return tokens_of(await self._ask(manner, INSTRUCTION)) == longer
-        except RefusedError:  # a server that says so instead of ignoring it
-            return False
+    async def _instructed(self, raw: Manner) -> Manner:
+        """`raw`, with the field in which an instruction is seen to reach the prompt, if one is.
+
+        That a field is not refused says nothing: most servers ignore what they do not know.
+        """
+        for name in raw.dialect.instruction:
+            candidate = replace(raw, instruction=name)
+            try:
+                if await self._reaches(candidate):
+                    return candidate
+            except RefusedError:
+                continue
+        return raw
+
+    async def _reaches(self, manner: Manner) -> bool:
+        """Whether two instructions make prompts that differ as they do; or else other scores."""
+        plain = await self._ask(manner)
+        other = await self._ask(manner, INSTRUCTION)
+        counts = tokens_of(plain), tokens_of(other)
+        if counts[0] is not None and counts[1] is not None:
+            longer = self._official(manner, INSTRUCTION) - self._official(manner)
+            return abs(counts[1] - counts[0] - longer) <= len(DOCUMENTS)
+        again = await self._ask(manner)
+        values = [self._read(manner, answer) for answer in (plain, again, other)]
+        noise = max(map(_distance, values[0], values[1]))
+        return max(map(_distance, values[0], values[2])) > max(CLOSE, 3 * noise)
 
     async def _verified(self, manner: Manner) -> Manner:
         """`manner`, with the tokens that the template makes compared, if the server shows them.
@@ -152,19 +202,25 @@ class Prober:
             "messages": [{"role": role, "content": text} for role, text in roles.items()],
             "add_generation_prompt": False,
         }
-        if manner.sends_instruction:  # the template's own may be another
+        if manner.instruction:  # the template's own may be another
             request["chat_template_kwargs"] = {"instruction": DEFAULT_INSTRUCTION}
         try:
             found = list((await self.connection.post("/tokenize", request))["tokens"])
         except (EngineError, KeyError, TypeError):
             return manner
+        if not found:
+            return manner  # llama.cpp reads another field, and no messages
         right = next(self.batch(manner).prompts())
         if found != right:
             raise UnsupportedServerError(
                 f"the template of {self.connection.url} makes another prompt than Qwen3-Reranker's "
                 f"of a query and a document: it ends with {found[-3:]}, not {right[-3:]}. {SERVE}"
             )
-        return replace(manner, verified=True)
+        return replace(manner, evidence="tokens")
+
+    def _official(self, manner: Manner, instruction: str = DEFAULT_INSTRUCTION) -> int:
+        """Tokens of Qwen3-Reranker's prompts for the pairs that are asked."""
+        return sum(self.batch(manner, instruction).lengths())
 
     def _bare_counts(self) -> set[int]:
         """Tokens of query and document without a prompt, split together or one by one."""
@@ -186,7 +242,7 @@ class Prober:
         answer = await self._ask(manner)
         manner = replace(manner, answers_as=named_model(answer))
         plain = self._read(manner, answer)
-        for field in manner.dialect.switches:
+        for field, setting in manner.dialect.switches.items():
             candidate = replace(manner, switch=field, log_odds=True)
             try:
                 values = self._read(candidate, await self._ask(candidate))
@@ -196,7 +252,7 @@ class Prober:
                 continue  # a field that it does not heed
             if not _alike(map(probability, values), plain):
                 raise UnsupportedServerError(
-                    f"{self._route(manner)} answers {plain}, and {values} with {field} false: "
+                    f"{self._route(manner)} answers {plain}, and {values} with {field}={setting}: "
                     "these are not probabilities and their log-odds"
                 )
             return candidate, values
@@ -234,5 +290,9 @@ class Prober:
         return f"{self.connection.url}{manner.dialect.path}"
 
 
+def _distance(one: float, other: float) -> float:
+    return abs(one - other)
+
+
 def _alike(some: Iterable[float], others: Iterable[float]) -> bool:
-    return all(abs(one - other) <= CLOSE for one, other in zip(some, others, strict=True))
+    return all(_distance(*pair) <= CLOSE for pair in zip(some, others, strict=True))

@@ -147,7 +147,7 @@ class Replica:
             self._breaks_examined = breaks
 
     async def _ask(self, found: Discovery, batch: PromptBatch) -> list[float]:
-        if found.manner.formatting == "server" and not found.manner.sends_instruction:
+        if found.manner.formatting == "server" and found.manner.instruction is None:
             _check_instruction(self.url, batch)
         tokens = sum(batch.lengths())
         self.outstanding += tokens
@@ -207,7 +207,8 @@ class Replica:
 def _check_instruction(url: str, batch: PromptBatch) -> None:
     if batch.instruction != DEFAULT_INSTRUCTION:
         raise InvalidInputError(
-            f"{url} makes the prompt itself and cannot be told the instruction "
-            f"{batch.instruction!r}; vLLM takes one from 0.22. Serve without --chat-template, or "
-            "use the default instruction"
+            f"{url} makes the prompt itself, and the instruction {batch.instruction!r} was not "
+            "seen to reach it: it would be ignored, and the scores be those of another one. Use "
+            "the default instruction, or serve without a template of the server's own, as "
+            "`qwen3-rerank serve MODEL` does; vLLM's template takes an instruction from 0.22"
         )

@@ -86,6 +86,11 @@ class Replicas:
             raise EngineError("the engine has not started yet; call start() first")
         return self._terms
 
+    @property
+    def most_documents(self) -> int | None:
+        """How many documents a request may hold; None: any number."""
+        return self._terms.most_documents if self._terms else None
+
     # -- coming and going ------------------------------------------------------------------------
 
     async def start(self) -> None:

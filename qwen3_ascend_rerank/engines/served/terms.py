@@ -15,6 +15,8 @@ class Terms:
     """The server that the others must agree with."""
     max_length: int
     """Longest prompt, in tokens, that each must take."""
+    most_documents: int | None
+    """How many documents a request may hold at most, where one of them says so."""
     takes_text: bool
     """Whether prompts are made for servers that take text; those that take ids do as well."""
 
@@ -24,8 +26,9 @@ class Terms:
         first = servers[0]
         alike = [one for one in servers if _strangeness(first, one) is None]
         limits = [one.max_length or max_length for one in alike]
+        most = [one.model.most_documents for one in servers if one.model.most_documents]
         takes_text = any(one.manner.dialect.takes_text for one in alike)
-        return cls(first, min(max_length, max(limits)), takes_text)
+        return cls(first, min(max_length, max(limits)), min(most, default=None), takes_text)
 
     def objection(self, found: Discovery) -> str | None:
         """Why a server cannot be used beside the first; None if it can."""
