@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -96,34 +96,3 @@ def checked_api_key(api_key: str | SecretStr | None) -> SecretStr | None:
             "spaces or line ends"
         )
     return SecretStr(key)
-
-
-HEADERS = "headers"
-"""The engine option that may hold secrets."""
-
-
-def hidden_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`engine_options` that show no header's value when they are printed.
-
-    Raises:
-        InvalidInputError: headers that are no mapping of texts. They are not repeated.
-    """
-    options = dict(options or {})
-    if HEADERS in options:
-        from pydantic import SecretStr
-
-        headers = options[HEADERS]
-        if not isinstance(headers, Mapping) or not all(
-            isinstance(value, str | SecretStr) for value in headers.values()
-        ):
-            raise InvalidInputError("headers in engine_options must map names to values, all str")
-        options[HEADERS] = {
-            str(name): value if isinstance(value, SecretStr) else SecretStr(value)
-            for name, value in headers.items()
-        }
-    return options
-
-
-def public_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`engine_options` without headers, to be written down."""
-    return {name: value for name, value in options.items() if name != HEADERS}

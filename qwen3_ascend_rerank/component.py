@@ -16,12 +16,12 @@ from pydantic import Field, InstanceOf, PrivateAttr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import Self, TypedDict
 
-from .address import public_options
 from .calls import wait
 from .engines import EngineInfo
 from .engines.loop import submit
 from .errors import InvalidInputError, QueryTooLongError, UnknownNameError
 from .lifetime import Closing
+from .options import public_options
 from .request import (
     CALL_OPTIONS,
     call_options,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self
 
-from .address import checked_api_key, checked_urls, hidden_options, public_options
+from .address import checked_api_key, checked_urls
 from .cache import Judgement, ScoreCache
 from .calls import Calls, wait
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
@@ -22,6 +22,7 @@ from .engines.loop import submit
 from .engines.shared import EngineLease, Start
 from .errors import EngineDeadError, EngineError, InvalidInputError, RerankError
 from .lifetime import Closing
+from .options import checked_options, public_options
 from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from .ranking import check_answer, ranked
 from .request import (
@@ -115,8 +116,9 @@ class Reranker(Closing):
                 ``invariants``: the first alone; ``off``. A ready `Engine` is checked only where
                 a level other than ``auto`` asks for it.
             timeout: seconds that one call may take, loading included; None: no limit.
-            engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``. `headers`
-                for servers are kept as secrets, like `api_key`.
+            engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``. Secrets
+                among them (``hf_token``, passwords, `headers` for servers, …) are kept like
+                `api_key`.
 
         Raises:
             InvalidInputError: a value that cannot be used.
@@ -139,7 +141,7 @@ class Reranker(Closing):
         self.cache_size = checked_count("cache_size", cache_size, least=0)
         self.selfcheck = checked_level(selfcheck)
         self.timeout = timeout
-        self.engine_options = hidden_options(engine_options)
+        self.engine_options = checked_options(engine_options)
 
         self._calls = Calls()
         self._info: EngineInfo | None = None

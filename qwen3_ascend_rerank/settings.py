@@ -20,10 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from .address import checked_api_key, checked_urls, hidden_options, public_options
+from .address import checked_api_key, checked_urls
 from .engines import checked_engine
 from .environment import ENVIRONMENT_PREFIX, from_environment
 from .errors import InvalidInputError
+from .options import checked_options, public_options
 from .prompt import DEFAULT_INSTRUCTION
 from .request import CALL_OPTIONS, checked_count, checked_seconds, unknown_name
 from .reranker import DEFAULT_MODEL, Reranker
@@ -87,11 +88,11 @@ class _RerankerFields(BaseModel):
 
     @field_validator("engine_options")
     @classmethod
-    def _hide_headers(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return hidden_options(options)
+    def _hide_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return checked_options(options)
 
     @field_serializer("engine_options")
-    def _leave_out_headers(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _leave_out_secrets(self, options: dict[str, Any]) -> dict[str, Any]:
         return public_options(options)
 
 
@@ -120,7 +121,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "base_url": checked_urls,
     "cache_size": partial(checked_count, "cache_size", least=0),
     "engine": checked_engine,
-    "engine_options": hidden_options,
+    "engine_options": checked_options,
     "max_length": partial(checked_count, "max_length"),
     "on_failure": checked_on_failure,
     "patience": checked_patience,

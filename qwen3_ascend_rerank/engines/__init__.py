@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import lexical
 from ..errors import InvalidInputError
+from ..options import revealed
 from ..runtime.detect import detect
 from .base import Engine, EngineInfo, PromptBatch
 
@@ -93,7 +94,7 @@ class EngineSpec:
     @property
     def key(self) -> Hashable:
         """Equal for engines that can stand for each other; no secret can be read from it."""
-        hidden = repr((_revealed(self.api_key), sorted(_revealed(self.options).items())))
+        hidden = repr((revealed(self.api_key), sorted(revealed(self.options).items())))
         digest = blake2b(hidden.encode(errors="backslashreplace"), key=_SALT).hexdigest()
         return (self.name, self.model, self.max_length, self.tokenizer, self.base_url, digest)
 
@@ -120,13 +121,6 @@ class EngineSpec:
             max_length=self.max_length,
             tokenizer=self.tokenizer,
             **where,
-            **self.options,
+            **revealed(self.options),
         )
         return engine
-
-
-def _revealed(value: Any) -> Any:
-    """`value` with its secrets in plain sight."""
-    if isinstance(value, Mapping):
-        return {name: _revealed(one) for name, one in value.items()}
-    return value.get_secret_value() if hasattr(value, "get_secret_value") else value

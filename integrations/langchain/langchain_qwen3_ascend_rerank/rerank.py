@@ -14,8 +14,9 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
-from qwen3_ascend_rerank.address import API_KEY_VARIABLE, public_options
+from qwen3_ascend_rerank.address import API_KEY_VARIABLE
 from qwen3_ascend_rerank.component import CallOptions, Outcome, RerankComponent, marked_metadata
+from qwen3_ascend_rerank.options import public_options
 from qwen3_ascend_rerank.request import checked_list
 
 
@@ -131,7 +132,7 @@ class Qwen3AscendRerank(
     @property
     @override
     def lc_attributes(self) -> dict[str, Any]:
-        """What `dumps` writes otherwise than it is: headers may be secrets."""
+        """What `dumps` writes otherwise than it is: the options without their secrets."""
         return {"engine_options": public_options(self.engine_options)}
 
     def _prepare(

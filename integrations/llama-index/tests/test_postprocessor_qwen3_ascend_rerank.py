@@ -436,7 +436,12 @@ def test_a_reranker_that_was_handed_in_speaks_for_itself(monkeypatch, engine):
 
 
 def test_no_secret_is_written_down(monkeypatch):
-    postprocessor = Qwen3AscendRerank(base_url="http://127.0.0.1:1", api_key="seed")
+    postprocessor = Qwen3AscendRerank(
+        base_url="http://127.0.0.1:1",
+        api_key="seed",
+        engine_options={"hf_token": "seed", "nested": [{"password": "seed"}], "attempts": 2},
+    )
+    assert postprocessor.to_dict()["engine_options"] == {"attempts": 2}
     written = [str(postprocessor.to_dict()), postprocessor.to_json(), repr(postprocessor)]
     assert not [text for text in written if "seed" in text]
     monkeypatch.setenv("QWEN3_RERANK_API_KEY", "other")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from ...engines import EngineSpec
 from ...errors import RerankError
+from ...options import public_options
 from ...runtime.doctor import Diagnosis
 from ...selfcheck import Report
 from ...startup import recall
@@ -72,6 +73,6 @@ def _command(spec: EngineSpec) -> str:
     words = ["qwen3-rerank", "selfcheck", "--engine", spec.name]
     if spec.max_length != DEFAULT_LENGTH:
         words += ["--max-length", str(spec.max_length)]
-    if spec.options:
-        words += ["--engine-options", json.dumps(dict(spec.options))]
+    if options := public_options(spec.options):
+        words += ["--engine-options", json.dumps(options)]
     return shlex.join(words)

@@ -529,7 +529,12 @@ def test_no_secret_is_dumped(monkeypatch):
     compressor = Qwen3AscendRerank(
         base_url="http://127.0.0.1:1",
         api_key="seed",
-        engine_options={"headers": {"X-Key": "grain"}, "attempts": 2},
+        engine_options={
+            "headers": {"X-Key": "grain"},
+            "attempts": 2,
+            "hf_token": "grain",
+            "nested": {"password": "grain"},
+        },
     )
     written = dumps(compressor)
     assert "seed" not in written + repr(compressor)
