@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,6 +23,7 @@ from .engines.loop import submit
 from .engines.shared import EngineLease, Start
 from .errors import EngineDeadError, EngineError, InvalidInputError, RerankError
 from .lifetime import Closing
+from .models.location import Location
 from .options import checked_options, public_options
 from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from .ranking import check_answer, ranked
@@ -129,11 +131,14 @@ class Reranker(Closing):
             list(urls) if len(urls) > 1 else "".join(urls) or None
         )
         self.api_key = _checked_key(api_key, served=bool(urls))
-        self.model = _checked_model(model, served=bool(urls))
+        wanted = _checked_model(model, served=bool(urls))
+        self._place = wanted if isinstance(wanted, Location) else None
+        self.model = self._place.asked if self._place else cast("str | Engine | None", wanted)
         if not isinstance(self.model, str | None):
             _refuse_beside_engine(engine=engine != "auto", engine_options=bool(engine_options))
         self.engine = engine
-        self.tokenizer = None if tokenizer is None else os.fspath(tokenizer)
+        self._tokenizer_place = None if tokenizer is None else _located("tokenizer", tokenizer)
+        self.tokenizer = self._tokenizer_place.asked if self._tokenizer_place else None
         self.instruction = instruction
         self.max_length = checked_count("max_length", max_length)
         self.top_n = top_n
@@ -286,11 +291,13 @@ class Reranker(Closing):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it loads its own model, and finds the API key in the environment.
-        settings = {**self._settings(), "engine_options": public_options(self.engine_options)}
+        settings = self._settings() | self._places()
+        settings["engine_options"] = public_options(self.engine_options)
         return _made_again, (type(self), settings), self._state_of_subclass()
 
     def __copy__(self) -> Self:
-        twin = _made_again(type(self), {**self._settings(), "api_key": self.api_key})
+        settings = self._settings() | self._places()
+        twin = _made_again(type(self), {**settings, "api_key": self.api_key})
         twin.__dict__.update(self._state_of_subclass())
         return twin  # it shares the engine
 
@@ -308,22 +315,31 @@ class Reranker(Closing):
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SETTINGS}
 
+    def _places(self) -> dict[str, Location]:
+        """Those settings that mean another folder where the working folder is another."""
+        places = {"model": self._place, "tokenizer": self._tokenizer_place}
+        return {name: place for name, place in places.items() if place is not None}
+
     def _describe_engine(self) -> tuple[object, Start]:
         """What makes two engines equal, and how to make and start this one."""
         model, level, urls = self.model, self.selfcheck, checked_urls(self.base_url)
+        places = self._places()
+        files = {name: place.real for name, place in places.items()}
         if not isinstance(model, str | None):
             level = "off" if level == "auto" else level
-            return ("ready", id(model)), partial(begin, model, level, self.tokenizer)
+            return ("ready", id(model)), partial(begin, model, level, files.get("tokenizer"))
         spec = EngineSpec(
             choose_engine(self.engine, model, served=bool(urls)),
-            model,
+            files.get("model", model),
             self.max_length,
-            self.tokenizer,
+            files.get("tokenizer"),
             self.engine_options,
             urls,
             self.api_key,
+            called=model,
+            state=tuple(place.state for place in places.values()),
         )
-        return (spec.key, level), partial(begin, spec, level, self.tokenizer)
+        return (spec.key, level), partial(begin, spec, level, spec.tokenizer)
 
     def _new_lease(self) -> EngineLease:
         lease = EngineLease(self._key, self._begin)
@@ -333,17 +349,31 @@ class Reranker(Closing):
     async def _started(self) -> tuple[Engine, QwenTokenizer]:
         if self._lease.stale:
             self._lease = self._new_lease()
+        self._refuse_other_folders()
         engine = await self._lease.engine()
         if self._tokenizer is None:
-            self._info = engine.info
+            place = self._tokenizer_place
             self._tokenizer = await asyncio.to_thread(
-                open_tokenizer, self.tokenizer or engine.info.tokenizer
+                open_tokenizer, place.real if place else engine.info.tokenizer
+            )
+            # The engine may have been started by somebody who calls the same model otherwise.
+            self._info = (
+                replace(engine.info, model=self._place.asked) if self._place else engine.info
             )
         return engine, self._tokenizer
 
+    def _refuse_other_folders(self) -> None:
+        for name, place in self._places().items():
+            if place.mistaken:
+                raise InvalidInputError(
+                    f"{name} is {place.asked!r}, which was no folder when this Reranker was made, "
+                    f"and is one now; make another one with {name}='./{place.asked}' for the "
+                    "folder, or rename it to have the hub's"
+                )
+
     async def _start(self) -> EngineInfo:
         engine, _ = await self._started()
-        return engine.info
+        return self._info or engine.info
 
     async def _close(self) -> None:
         await self._calls.end()
@@ -468,11 +498,18 @@ def _refuse_beside_engine(**given: bool) -> None:
         )
 
 
-def _checked_model(model: Any, *, served: bool) -> str | Engine | None:
-    if model is None:
-        return None if served else DEFAULT_MODEL
-    if isinstance(model, str | os.PathLike):
-        return checked_text("model", os.fspath(model))
+def _located(name: str, asked: str | os.PathLike[str] | Location) -> Location:
+    if isinstance(asked, Location):
+        return asked
+    return Location.of(checked_text(name, os.fspath(asked)))
+
+
+def _checked_model(model: Any, *, served: bool) -> str | Location | Engine | None:
+    if model is None and served:
+        return None
+    if model is None or isinstance(model, str | os.PathLike | Location):
+        where = _located("model", DEFAULT_MODEL if model is None else model)
+        return where.asked if served else where  # a served model's name is no path here
     # Not isinstance(model, Engine): before Python 3.12 that runs `info`, which needs a start.
     if not hasattr(type(model), "score"):
         raise InvalidInputError(

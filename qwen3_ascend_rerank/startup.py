@@ -86,7 +86,7 @@ async def probe(spec: EngineSpec) -> Report:
     cache and chunked prefill of this machine and these versions, whatever the weights that are
     wanted. The outcome is remembered on disk.
     """
-    report = await examine(replace(spec, model=lexical.NAME, tokenizer=None))
+    report = await examine(replace(spec, model=lexical.NAME, called=None, tokenizer=None))
     remember(spec, report)
     return report
 

@@ -74,7 +74,7 @@ class EngineSpec:
     name: str
     """One of `ENGINES`."""
     model: str | None
-    """A folder, a hub id or ``lexical``; None: whatever is served."""
+    """A folder, a hub id or ``lexical``; None: whatever is served. See `Location.real`."""
     max_length: int
     """Longest prompt, in tokens."""
     tokenizer: str | None
@@ -85,6 +85,10 @@ class EngineSpec:
     """Where the model is served; empty: it is loaded here."""
     api_key: SecretStr | None = None
     """The servers' key."""
+    called: str | None = None
+    """What the model is called; None: as `model`."""
+    state: Hashable = None
+    """Of the files of model and tokenizer: other files are another engine."""
 
     @property
     def served(self) -> bool:
@@ -96,7 +100,15 @@ class EngineSpec:
         """Equal for engines that can stand for each other; no secret can be read from it."""
         hidden = repr((revealed(self.api_key), sorted(revealed(self.options).items())))
         digest = blake2b(hidden.encode(errors="backslashreplace"), key=_SALT).hexdigest()
-        return (self.name, self.model, self.max_length, self.tokenizer, self.base_url, digest)
+        return (
+            self.name,
+            self.model,
+            self.max_length,
+            self.tokenizer,
+            self.base_url,
+            digest,
+            self.state,
+        )
 
     def make(self) -> Engine:
         """An engine that has not started.
@@ -107,15 +119,22 @@ class EngineSpec:
         module, attribute = ENGINES[self.name]
         make = getattr(import_module(f".{module}", __package__), attribute)
         parameters = inspect.signature(make).parameters.values()
-        own = {"model", "max_length", "tokenizer", "base_url", "api_key"}
-        known = {one.name for one in parameters} - own
+        own = {"model", "max_length", "tokenizer", "base_url", "api_key", "name"}
+        known = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD} - own
         takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        if taken := sorted(own & set(self.options)):
+            raise InvalidInputError(
+                f"engine_options has {', '.join(taken)}, which the Reranker itself sets; "
+                "pass it there"
+            )
         if not takes_any and (unknown := sorted(set(self.options) - known)):
             raise InvalidInputError(
                 f"the {self.name} engine takes no option {', '.join(unknown)}; "
                 f"it takes {', '.join(sorted(known))}"
             )
-        where = {"base_url": self.base_url, "api_key": self.api_key} if self.served else {}
+        where: dict[str, Any] = {"name": self.called}
+        if self.served:
+            where = {"base_url": self.base_url, "api_key": self.api_key}
         engine: Engine = make(
             self.model,
             max_length=self.max_length,

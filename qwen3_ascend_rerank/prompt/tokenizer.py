@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ..errors import CorruptModelError, UnsupportedModelError
+from ..files import file_state
 from .added import QWEN_ADDED_TOKENS, mark_control_tokens, missing_from, over_the_cut, spelling
 from .template import CONTROL_TOKENS, HEAD, TAIL
 
 logger = logging.getLogger(__name__)
 
+CONFIGURATION = "tokenizer_config.json"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -182,9 +184,8 @@ def _whole_characters(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-@lru_cache(maxsize=8)
 def load_tokenizer(file: Path) -> QwenTokenizer:
-    """The tokenizer in `file`, a ``tokenizer.json``; read once a process.
+    """The tokenizer in `file`, a ``tokenizer.json``; read once a process, unless it changes.
 
     Raises:
         CorruptModelError: the file is missing or is not a tokenizer.
@@ -192,9 +193,14 @@ def load_tokenizer(file: Path) -> QwenTokenizer:
             that lacks tokens which ``tokenizer_config.json`` beside it adds.
     """
     try:
-        specification = file.read_text(encoding="utf-8")
+        return _load_tokenizer(file.absolute(), file_state(file), _configuration_state(file))
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptModelError(f"{file} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _load_tokenizer(file: Path, *_states: Hashable) -> QwenTokenizer:
+    specification = file.read_text(encoding="utf-8")
     tokenizer = QwenTokenizer(specification, str(file))
     if lost := missing_from(tokenizer.added_tokens, _configuration(file)):
         raise UnsupportedModelError(
@@ -204,9 +210,16 @@ def load_tokenizer(file: Path) -> QwenTokenizer:
     return tokenizer
 
 
+def _configuration_state(file: Path) -> Hashable:
+    try:
+        return file_state(file.with_name(CONFIGURATION))
+    except OSError:
+        return None
+
+
 def _configuration(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.with_name("tokenizer_config.json").read_text(encoding="utf-8"))
+        found = json.loads(file.with_name(CONFIGURATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # all that counts is in tokenizer.json, as a rule
     return found if isinstance(found, dict) else {}

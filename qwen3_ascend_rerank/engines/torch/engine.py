@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ...errors import EngineError
+from ...models.location import Location
 from ...prompt import PromptBatch
 from ..base import EngineInfo
 from .body import Body
@@ -37,6 +39,7 @@ class TorchEngine:
         *,
         max_length: int = 8192,
         tokenizer: str | None = None,
+        name: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
         batch_tokens: int | None = None,
@@ -48,6 +51,7 @@ class TorchEngine:
             model: a folder, a hub id or ``lexical``; original or converted checkpoint.
             max_length: longest prompt, in tokens.
             tokenizer: where ``tokenizer.json`` is when it is not beside the model.
+            name: what `info` calls the model; None: as `model`.
             device: ``npu``, ``cuda``, ``cpu``, ``npu:1``, …; the first of these three that is
                 there if not given.
             dtype: ``float32``, ``bfloat16`` or ``float16``; if not given, float32 on a CPU and
@@ -57,9 +61,10 @@ class TorchEngine:
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
                 takes up to a minute in the first call and a C++ compiler on a CPU.
         """
-        self._model = model
+        self._model = Location.of(model).real
+        self._name = name or model
         self._max_length = max_length
-        self._tokenizer = tokenizer
+        self._tokenizer = tokenizer and Location.of(tokenizer).real
         self._device = device
         self._dtype = dtype
         self._budget = batch_tokens or 0
@@ -96,7 +101,7 @@ class TorchEngine:
             self._dtype,
             compiled=self._compile,
         )
-        self._body, self._info = loaded.body, loaded.info
+        self._body, self._info = loaded.body, replace(loaded.info, model=self._name)
         self._budget = self._budget or loaded.batch_tokens
         for length in loaded.warm_up:
             for count in {1, max(1, self._budget // length)}:

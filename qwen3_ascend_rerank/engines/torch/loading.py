@@ -84,6 +84,8 @@ def load(
     if place.type == "cpu" and not compiled and pack(bare):
         logger.info("linear layers of %s are multiplied by oneDNN, which is faster here", model)
         shapes = replace(shapes, rows=PACKED_ROWS)
+    if place.type == "cpu":
+        memory.take_from_files(bare)
     body = Body(bare, head, checkpoint.name, shapes, compiled=compiled)
     return Loaded(
         body=body,

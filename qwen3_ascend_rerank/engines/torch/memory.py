@@ -26,6 +26,16 @@ def batch_tokens(device: Any, dtype: Any, config: Any) -> int:
     return int(max(1, min(MOST_TOKENS, free // 2 // token)))
 
 
+def take_from_files(model: Any) -> None:
+    """Copy the weights of a model that is loaded to the CPU.
+
+    They may lie in a file that is mapped into memory; whoever writes to that, as when a model is
+    exchanged in place, would change the scores of the loaded one, or end the process.
+    """
+    for each in (*model.parameters(), *model.buffers()):
+        each.data = each.data.clone()
+
+
 def ran_out_of_memory(error: Exception) -> bool:
     """Whether `error` says that a device's memory is used up."""
     import torch

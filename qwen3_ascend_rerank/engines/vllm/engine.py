@@ -20,6 +20,7 @@ from ...models import (
     tokenizer_file,
     vllm_overrides,
 )
+from ...models.location import Location
 from ...prompt import PromptBatch, load_tokenizer
 from ...runtime import probes
 from ...runtime.detect import Machine, detect
@@ -45,6 +46,7 @@ class VLLMEngine:
         *,
         max_length: int = 8192,
         tokenizer: str | None = None,
+        name: str | None = None,
         **engine_arguments: Any,
     ) -> None:
         """Describe the engine; `start()` loads it.
@@ -53,13 +55,15 @@ class VLLMEngine:
             model: a folder, a hub id or ``lexical``; original or converted checkpoint.
             max_length: longest prompt, in tokens.
             tokenizer: where ``tokenizer.json`` is when it is not beside the model.
+            name: what `info` calls the model; None: as `model`.
             engine_arguments: whatever the installed vLLM's ``AsyncEngineArgs`` takes:
                 ``tensor_parallel_size``, ``dtype``, ``gpu_memory_utilization``,
                 ``additional_config``, …
         """
-        self._model = model
+        self._model = Location.of(model).real
+        self._name = name or model
         self._max_length = max_length
-        self._tokenizer = tokenizer
+        self._tokenizer = tokenizer and Location.of(tokenizer).real
         self._arguments = engine_arguments
         self._llm: Any = None
         self._prompt: Callable[[list[int]], Any] = library.raw_prompt
@@ -238,7 +242,7 @@ class VLLMEngine:
     ) -> None:
         self._check_loaded(llm, checkpoint)
         self._info = EngineInfo(
-            model=self._model,
+            model=self._name,
             engine="vllm",
             version=library.version(machine),
             device=machine.vllm_platform or machine.platform,
