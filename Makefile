@@ -33,7 +33,7 @@ notebooks: $(VENV)/test $(VENV)/vllm  ## Make the notebooks from their sources
 
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST) $(TOGETHER)
-	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical
+	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical tests/models
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full

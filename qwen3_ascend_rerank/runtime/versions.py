@@ -56,6 +56,17 @@ def quantised(situation: Situation) -> bool:
     return bool(situation.option("quantization") or situation.request.quantization)
 
 
+def by_modelslim(situation: Situation) -> bool:
+    """The checkpoint was quantised by Ascend's ModelSlim, which config.json does not say."""
+    described = situation.request.quantization
+    return bool(described) and "quant_method" not in described
+
+
+def made_up_weights(situation: Situation) -> bool:
+    """The weights are not those of the checkpoint."""
+    return bool(situation.option("load_format") == "dummy")
+
+
 def int8_kv_cache(situation: Situation) -> bool:
     """The KV cache is kept in int8, which ModelSlim calls C8."""
     dtype = str(situation.option("kv_cache_dtype") or "")
@@ -195,6 +206,29 @@ HAZARDS = (
         fault="the score head is quantised with the model and gives 0, 0.5, 1 or crashes",
         effects=(Refuse("use vLLM 0.18.0 or newer, or a checkpoint that is not quantised"),),
         source="vllm-project/vllm#35849",
+    ),
+    Hazard(
+        vllm=Releases(),
+        when=made_up_weights,
+        fault="load_format='dummy' fills the model with random numbers",
+        effects=(Refuse("leave it out"),),
+        source="vllm-project/vllm, config/load.py",
+    ),
+    Hazard(
+        vllm=Releases(),
+        platforms=CUDA | CPU,
+        when=by_modelslim,
+        fault="int8 weights of ModelSlim (quant_model_description.json) would be read as they are, "
+        "without their scales",
+        effects=(Refuse("use vllm-ascend on an NPU, or the checkpoint that was not quantised"),),
+        source="vllm-project/vllm-ascend, guide Quantization",
+    ),
+    Hazard(
+        vllm_ascend=Releases(),
+        when=by_modelslim,
+        fault="not every release recognises a checkpoint of ModelSlim unasked",
+        effects=(Force("quantization", "ascend"),),
+        source="vllm-project/vllm-ascend, guide Quantization",
     ),
     Hazard(
         vllm=Releases(until="0.10"),

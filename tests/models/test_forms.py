@@ -18,5 +18,5 @@ def test_every_form_scores_as_the_official_computation(variant: Variant, tmp_pat
             return
         found = {one.index: one.log_odds for one in reranker.rerank(QUERY, DOCUMENTS)}
     expected = answers(variant)
-    assert max(expected) - min(expected) > 1  # else agreement would mean little
+    assert max(expected) - min(expected) > 0.5  # else agreement would mean little
     assert [found[place] for place in range(len(found))] == pytest.approx(expected, abs=1e-4)

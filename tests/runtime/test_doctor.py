@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qwen3_ascend_rerank.runtime.detect import Answer
 from qwen3_ascend_rerank.runtime.doctor import gravest, look
 from qwen3_ascend_rerank.runtime.doctor.computer import memory, processor_flags
-from qwen3_ascend_rerank.runtime.doctor.models import Caches, missing_files
+from qwen3_ascend_rerank.runtime.doctor.models import Caches
 from tests.runtime.computers import Computer, ascend, npus, recorded
 
 SMALL = "Qwen/Qwen3-Reranker-0.6B"
@@ -498,15 +498,22 @@ class TestModels:
     @pytest.mark.parametrize(
         ("weights", "index", "missing"),
         [
-            ((), None, "*.safetensors"),
-            (("a.safetensors",), ("a.safetensors", "b.safetensors"), "b.safetensors"),
+            ((), None, "holds no weights"),
+            (("a.safetensors",), ("a.safetensors", "b.safetensors"), "lacks b.safetensors"),
         ],
     )
     def test_that_were_cut_off_are_told(self, computer, weights, index, missing):
         self.cached(computer, weights=weights, index=index)
         diagnosis = told(computer.examine(model=SMALL), "models.here")[0]
         assert diagnosis.severity == "problem"
-        assert diagnosis.found.endswith(f"lacks {missing}")
+        assert missing in diagnosis.found
+        assert "`hf download" in diagnosis.step
+
+    def test_that_engines_would_read_differently_are_told(self, computer):
+        self.cached(computer, weights=("model.safetensors", "adapter_model.safetensors"))
+        diagnosis = told(computer.examine(model=SMALL), "models.here")[0]
+        assert diagnosis.severity == "problem"
+        assert "an adapter (PEFT, LoRA)" in diagnosis.found
 
     def test_a_full_disk_is_a_problem_for_the_model_that_is_wanted(self, computer, monkeypatch):
         usage = "qwen3_ascend_rerank.runtime.doctor.models._free"
@@ -548,11 +555,6 @@ class TestModels:
     )
     def test_the_hubs_own_variables_count(self, environ, place):
         assert str(Caches.of({"HOME": "/home/me", **environ}).chosen) == place
-
-    @pytest.mark.parametrize("index", ["", "{", "[]", "{}", '{"weight_map": 1}'])
-    def test_a_damaged_index_is_passed_over(self, tmp_path, index):
-        (tmp_path / "model.safetensors.index.json").write_text(index)
-        assert missing_files(tmp_path) == ["*.safetensors"]
 
 
 class TestAnything:

@@ -63,6 +63,21 @@ class TestAnyPlatform:
         made = plan(cuda("0.17.0"), Request(512, {"quantization": "fp8"}), {})
         assert "quantised" in str(made.refusals[0])
 
+    def test_made_up_weights_are_refused(self):
+        assert refused(cuda("0.23.0"), "random numbers; leave it out", load_format="dummy")
+        assert refused(npu("0.23.0"), "random numbers", load_format="dummy")
+        assert accepted(cuda("0.23.0"), load_format="safetensors")
+
+    def test_modelslim_is_for_npus(self):
+        described = {"model_quant_type": "W8A8", "lm_head.weight": "FLOAT"}
+        for machine in (cuda("0.23.0"), cpu("0.30.0")):
+            assert refused(
+                machine, "ModelSlim .* use vllm-ascend on an NPU", quantization=described
+            )
+        assert planned(npu("0.23.0"), quantization=described).settings["quantization"] == "ascend"
+        asked = plan(npu("0.23.0"), Request(512, {"quantization": "fp8"}, described), {})
+        assert "quantization='fp8' was asked for" in str(asked.refusals[0])
+
     def test_0_9_2_is_coarse_below_float32(self):
         assert "coarse" in str(planned(cuda("0.9.2")).warnings[0])
         assert "coarse" in str(planned(cuda("0.9.2"), dtype="bfloat16").warnings[0])

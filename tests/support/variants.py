@@ -40,7 +40,7 @@ SIZES: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 16,
+    "head_dim": 32,
     "max_position_embeddings": 4096,
     "rms_norm_eps": 1e-6,
     "hidden_act": "silu",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ...errors import CorruptModelError, UnsupportedModelError
+from ...models.folder import refuse_foreign, weight_files
 from .computer import memory
 from .diagnosis import Diagnosis
 from .host import Host
@@ -88,16 +89,6 @@ def _modelscope_forms(model: str) -> tuple[str, ...]:
 _MODELSCOPE_ABOVE = ("models/", "hub/models/", "hub/", "")
 
 
-def missing_files(folder: Path) -> list[str]:
-    """What a checkpoint's index names and its folder lacks; weights at all, where it has none."""
-    try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        wanted = sorted(set(index["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        wanted = [] if any(folder.glob("*.safetensors")) else ["*.safetensors"]
-    return [name for name in wanted if not any(folder.glob(name))]
-
-
 def examine(host: Host, model: str | None) -> Iterator[Diagnosis]:
     """The cache, `model`, which is to be used, and the published models."""
     caches = Caches.of(host.environ)
@@ -136,16 +127,21 @@ def _model(caches: Caches, model: str, free: int, *, wanted: bool) -> Diagnosis:
 
 
 def _found(caches: Caches, model: str, folder: Path) -> Diagnosis:
-    if missing := missing_files(folder):
+    try:
+        refuse_foreign(model, folder)
+        weight_files(model, folder)
+    except CorruptModelError as error:
         return Diagnosis(
             "models.here",
             "problem",
-            f"{model} in {folder} lacks {', '.join(missing[:3])}",
-            why="its download was cut off",
+            str(error),
+            why="its download may have been cut off",
             step=f"`{caches.fetch(model)}` fetches what is missing"
             if _HUB_ID.fullmatch(model)
             else "copy it again",
         )
+    except UnsupportedModelError as error:
+        return Diagnosis("models.here", "problem", str(error))
     return Diagnosis("models.here", "ok", f"{model} is here: {folder}")
 
 
