@@ -73,12 +73,22 @@ def checked_options(options: Mapping[str, Any] | None) -> EngineOptions:
             'such as {"device": "npu:1"}'
         )
     if HEADERS in options:
-        headers = options[HEADERS]
-        if not isinstance(headers, Mapping) or not all(
-            isinstance(value, str) or _is_hidden(value) for value in headers.values()
-        ):
-            raise InvalidInputError("headers in engine_options must map names to values, all str")
+        checked_headers(options[HEADERS])
     return EngineOptions(_hidden(options))
+
+
+def checked_headers(headers: Any) -> Mapping[str, Any]:
+    """Headers by name, each a text or a secret one.
+
+    Raises:
+        InvalidInputError: anything else. It is not repeated.
+    """
+    if isinstance(headers, Mapping) and all(
+        isinstance(name, str) and (isinstance(value, str) or _is_hidden(value))
+        for name, value in headers.items()
+    ):
+        return headers
+    raise InvalidInputError("headers in engine_options must map names to values, all str")
 
 
 def public_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -43,7 +44,7 @@ class Request:
 def checked_query(query: str) -> str:
     """A query that asks something."""
     if not isinstance(query, str):
-        raise InvalidInputError(f"query is {_described(query)}; pass a str")
+        raise InvalidInputError(f"query is {described(query)}; pass a str")
     if not query.strip():
         raise InvalidInputError("query is empty; pass the question that the documents should meet")
     return query
@@ -58,26 +59,49 @@ def checked_list(name: str, given: Any, kind: type[T], as_list: str, as_item: st
     """A list of `kind`; `as_list` and `as_item` say what to pass instead of anything else."""
     alone = isinstance(given, (str, bytes, Mapping, kind))
     if alone or not isinstance(given, Iterable):
-        raise InvalidInputError(f"{name} is {_described(given)}; {as_list}")
+        raise InvalidInputError(f"{name} is {described(given)}; {as_list}")
     items = list(given)
     for index, item in enumerate(items):
         if not isinstance(item, kind):
-            raise InvalidInputError(f"{name}[{index}] is {_described(item)}; {as_item}")
+            raise InvalidInputError(f"{name}[{index}] is {described(item)}; {as_item}")
     return items
 
 
 def checked_text(name: str, text: str) -> str:
     """A text that is not empty."""
     if not isinstance(text, str) or not text.strip():
-        raise InvalidInputError(f"{name} is {_described(text)}; pass a str that is not empty")
+        raise InvalidInputError(f"{name} is {described(text)}; pass a str that is not empty")
     return text
 
 
 def checked_count(name: str, count: int, *, least: int = 1) -> int:
     """A whole number of at least `least`."""
     if isinstance(count, bool) or not isinstance(count, int) or count < least:
-        raise InvalidInputError(f"{name} is {_described(count)}; pass a whole number >= {least}")
+        raise InvalidInputError(f"{name} is {described(count)}; pass a whole number >= {least}")
     return count
+
+
+def checked_file(name: str, file: str | os.PathLike[str] | None) -> str | None:
+    """Where a file is; None: there is none."""
+    if file is None:
+        return None
+    if not isinstance(file, str | os.PathLike) or not os.fspath(file):
+        raise InvalidInputError(f"{name} is {described(file)}; pass the path of a file")
+    return os.fspath(file)
+
+
+def checked_flag(name: str, flag: bool) -> bool:
+    """True or False."""
+    if not isinstance(flag, bool):
+        raise InvalidInputError(f"{name} is {described(flag)}; pass True or False")
+    return flag
+
+
+def checked_share(name: str, share: float) -> float:
+    """A part of a whole, above 0 and up to 1."""
+    if not _is_number(share) or not 0 < share <= 1:
+        raise InvalidInputError(f"{name} is {described(share)}; pass a number in (0, 1]")
+    return float(share)
 
 
 def checked_top_n(top_n: int | None) -> int | None:
@@ -90,7 +114,7 @@ def checked_threshold(threshold: float | None) -> float | None:
     if threshold is None:
         return None
     if not _is_number(threshold) or not 0 <= threshold <= 1:
-        raise InvalidInputError(f"threshold is {_described(threshold)}; pass a score in [0, 1]")
+        raise InvalidInputError(f"threshold is {described(threshold)}; pass a score in [0, 1]")
     return float(threshold)
 
 
@@ -104,7 +128,7 @@ def checked_timeout(timeout: float | None) -> float | None:
 def checked_seconds(name: str, seconds: float) -> float:
     """A time above 0 that has an end."""
     if not _is_number(seconds) or not 0 < seconds < math.inf:
-        raise InvalidInputError(f"{name} is {_described(seconds)}; pass seconds > 0")
+        raise InvalidInputError(f"{name} is {described(seconds)}; pass seconds > 0")
     return float(seconds)
 
 
@@ -147,7 +171,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
+    """A value, cut short, and its type, for an error."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - it is not even fit to be shown

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from ..errors import EngineError
 from .detect import Machine
+from .kinds import check_kinds
 from .rules import Draft, Finding, Pairing, Request, Situation, parse, same_release
 from .versions import HAZARDS, NEWEST_KNOWN, PAIRINGS, max_length_and_one
 
@@ -59,7 +60,11 @@ def plan(machine: Machine, request: Request, environ: Mapping[str, str] | None =
         machine: from `detect()`.
         request: what is to be started.
         environ: environment variables; those of this process.
+
+    Raises:
+        InvalidInputError: an engine argument that no rule could read.
     """
+    check_kinds(request.options)
     if machine.vllm_platform != "npu":
         machine = dataclasses.replace(machine, vllm_ascend=None)  # not there, or turned off
     situation = Situation(machine, request, os.environ if environ is None else environ)

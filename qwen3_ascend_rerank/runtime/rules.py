@@ -131,7 +131,8 @@ class Force:
         wish = draft.value(self.name)
         if wish is None:
             return draft.set(self.name, self.value)
-        if not {wish, str(wish).removeprefix("torch.")} & {self.value, *self.same}:
+        meant = (self.value, *self.same)
+        if wish not in meant and str(wish).removeprefix("torch.") not in meant:
             draft.refuse(hazard, f"{self.name}={wish!r} was asked for; leave it out")
         return None
 

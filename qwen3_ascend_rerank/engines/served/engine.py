@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from ...errors import EngineError, InvalidInputError
+from ...options import checked_headers
 from ...prompt import PromptBatch
-from ...request import checked_count, checked_seconds
+from ...request import checked_count, checked_file, checked_seconds
 from ..base import EngineInfo
 from .connection import Connection, ConnectionOptions
 from .dialects import Formatting, wanted_dialects
@@ -85,9 +86,9 @@ class ServedEngine:
         self._documents = checked_count("documents_per_request", documents_per_request)
         self._closed = False
         options = ConnectionOptions(
-            headers=headers or {},
-            ca_file=ca_file,
-            client_certificate=client_certificate,
+            headers={} if headers is None else checked_headers(headers),
+            ca_file=checked_file("ca_file", ca_file),
+            client_certificate=_checked_certificate(client_certificate),
             concurrency=checked_count("concurrency", concurrency),
             connect_timeout=checked_seconds("connect_timeout", connect_timeout),
             request_timeout=checked_seconds("request_timeout", request_timeout),
@@ -172,3 +173,12 @@ class ServedEngine:
             tokens += length
         if start < len(batch):
             yield batch.part(start, len(batch))
+
+
+def _checked_certificate(given: str | Sequence[str] | None) -> str | Sequence[str] | None:
+    """A file, or those of a certificate and of its key."""
+    if not isinstance(given, (list, tuple)):
+        return checked_file("client_certificate", cast("str | None", given))
+    return [
+        str(checked_file(f"client_certificate[{index}]", one)) for index, one in enumerate(given)
+    ]

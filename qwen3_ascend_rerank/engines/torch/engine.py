@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ...errors import EngineError
 from ...models.location import Location
 from ...prompt import PromptBatch
+from ...request import checked_count, checked_flag
 from ..base import EngineInfo
 from .body import Body
 from .loading import load
@@ -60,6 +61,9 @@ class TorchEngine:
                 memory allows. Halved when memory runs out.
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
                 takes up to a minute in the first call and a C++ compiler on a CPU.
+
+        Raises:
+            InvalidInputError: an option that cannot be used anywhere.
         """
         self._model = Location.of(model).real
         self._name = name or model
@@ -67,8 +71,8 @@ class TorchEngine:
         self._tokenizer = tokenizer and Location.of(tokenizer).real
         self._device = device
         self._dtype = dtype
-        self._budget = batch_tokens or 0
-        self._compile = compile
+        self._budget = 0 if batch_tokens is None else checked_count("batch_tokens", batch_tokens)
+        self._compile = checked_flag("compile", compile)
         self._body: Body | None = None
         self._info: EngineInfo | None = None
         self._calls: list[Call] = []

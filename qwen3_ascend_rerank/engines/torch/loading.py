@@ -20,6 +20,7 @@ from ...errors import (
 from ...models import Checkpoint, Configuration, open_checkpoint, read_rows, tokenizer_file
 from ...models.weights import EMBEDDING, LM_HEAD, SCORE
 from ...prompt import QwenTokenizer, load_tokenizer
+from ...request import checked_text
 from ..base import EngineInfo
 from . import memory
 from .attention import Shapes
@@ -141,7 +142,9 @@ def _import(package: str) -> Any:
         ) from error
 
 
-def _choose_device(torch: Any, wanted: str | None) -> Any:
+def _choose_device(torch: Any, wanted: Any) -> Any:
+    if not (wanted is None or isinstance(wanted, str)):
+        wanted = str(wanted) if isinstance(wanted, torch.device) else checked_text("device", wanted)
     if importlib.util.find_spec("torch_npu") and (wanted or "npu").startswith("npu"):
         importlib.import_module("torch_npu")  # registers the npu device with torch
     if wanted is None:
