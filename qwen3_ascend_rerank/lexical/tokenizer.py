@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..prompt.added import QWEN_ADDED_TOKENS, QWEN_SPECIAL_TOKENS
+from ..prompt.boundaries import PATTERN
 from .vocabulary import Token, read_vocabulary
 
 PAD_TOKEN, END_TOKEN = "<|endoftext|>", "<|im_end|>"
 
-_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_SPLIT = {"type": "Split", "pattern": {"Regex": _PATTERN}, "behavior": "Isolated", "invert": False}
+_SPLIT = {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False}
 _BYTE_LEVEL = {
     "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False,
 }  # fmt: skip

@@ -20,7 +20,7 @@ from operator import ne
 
 from ..errors import QueryTooLongError
 from .template import HEAD, TAIL, opening
-from .tokenizer import QwenTokenizer
+from .tokenizer import QwenTokenizer, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,91 @@ class PromptBatch:
         return [fixed + len(document) for document in self.documents]
 
 
+class Question:
+    """What all prompts of a query have in common, and how its documents become prompts."""
+
+    def __init__(
+        self,
+        tokenizer: QwenTokenizer,
+        instruction: str,
+        query: str,
+        max_length: int,
+        *,
+        as_text: bool = False,
+    ) -> None:
+        """Read instruction and query; the arguments and errors are those of `build_batch`."""
+        self._tokenizer = tokenizer
+        self._as_text = as_text
+        self._texts = [instruction, query]
+        self._defused = 0
+        if as_text:
+            given = [tokenizer.readable(text) for text in self._texts]
+            self._texts = [tokenizer.defuse(text) for text in given]
+            self._defused = sum(map(ne, given, self._texts))
+        fixed = len(tokenizer.head) + len(tokenizer.tail)
+        (shared,) = tokenizer.read([opening(*self._texts)], max(max_length - fixed, 0))
+        self._prefix = tokenizer.head + shared.ids
+        self.room = max_length - fixed - len(shared.ids)
+        """How many tokens a document may take."""
+        if self.room < 1:
+            least = "" if shared.whole else "at least "
+            raise QueryTooLongError(
+                f"max_length is {max_length} but the prompt without a document takes {least}"
+                f"{fixed + len(shared.ids)} tokens ({len(shared.ids)} of them instruction and "
+                "query); shorten the query or the instruction, or raise max_length"
+            )
+
+    def part(self, documents: Sequence[str]) -> PromptBatch:
+        """The prompts of some of the documents."""
+        readings = self._tokenizer.read(documents, self.room, lead=" ", defused=self._as_text)
+        return self._batch(
+            [self._fitted(reading) for reading in readings],
+            [len(reading.ids) > self.room for reading in readings],
+            sum(reading.defused for reading in readings),
+        )
+
+    def whole(self, parts: Sequence[PromptBatch]) -> PromptBatch:
+        """The prompts of all `parts`."""
+        return self._batch(
+            [one for part in parts for one in zip(part.documents, part.texts, strict=True)],
+            [cut for part in parts for cut in part.truncated],
+            self._defused + sum(part.defused for part in parts),
+        )
+
+    def _batch(
+        self, documents: Sequence[tuple[list[int], str]], truncated: list[bool], defused: int
+    ) -> PromptBatch:
+        instruction, query = self._texts
+        return PromptBatch(
+            prefix=self._prefix,
+            documents=[ids for ids, _ in documents],
+            suffix=self._tokenizer.tail,
+            instruction=instruction,
+            query=query,
+            texts=[text for _, text in documents],
+            truncated=truncated,
+            defused=defused,
+        )
+
+    def _fitted(self, reading: Reading) -> tuple[list[int], str]:
+        """The ids of a document, cut to the room there is, and their text.
+
+        As text, the longest beginning that fits when it is read anew: a text that ends elsewhere
+        can be split otherwise, so the two are not quite the same.
+        """
+        tokenizer, room = self._tokenizer, self.room
+        if len(reading.ids) <= room:
+            return reading.ids, reading.read[1:] if self._as_text else reading.text
+        text = tokenizer.beginning(reading.read, room)[1:]
+        if not self._as_text:
+            return reading.ids[:room], text
+        count = room
+        while len(again := tokenizer.encode([" " + text])[0]) > room:
+            count -= 1
+            text = tokenizer.beginning(reading.read, count)[1:]
+        return again, text
+
+
 def build_batch(
     tokenizer: QwenTokenizer,
     instruction: str,
@@ -102,52 +187,5 @@ def build_batch(
     Raises:
         QueryTooLongError: instruction and query leave no room for a single token of a document.
     """
-    defused = 0
-    if as_text:
-        given = [tokenizer.readable(text) for text in (instruction, query, *documents)]
-        instruction, query, *documents = safe = [tokenizer.defuse(text) for text in given]
-        defused = sum(map(ne, given, safe))
-    shared, *encoded = tokenizer.encode(
-        [opening(instruction, query), *(" " + document for document in documents)]
-    )
-    prefix = tokenizer.head + shared
-    room = max_length - len(prefix) - len(tokenizer.tail)
-    if room < 1:
-        raise QueryTooLongError(
-            f"max_length is {max_length} but the prompt without a document takes "
-            f"{len(prefix) + len(tokenizer.tail)} tokens ({len(shared)} of them instruction and "
-            "query); shorten the query or the instruction, or raise max_length"
-        )
-    truncated = [len(ids) > room for ids in encoded]
-    kept, texts = list(encoded), list(documents)
-    for place, ids in enumerate(encoded):
-        if truncated[place]:
-            kept[place], texts[place] = _shortened(tokenizer, documents[place], ids, room, as_text)
-    return PromptBatch(
-        prefix=prefix,
-        documents=kept,
-        suffix=tokenizer.tail,
-        instruction=instruction,
-        query=query,
-        texts=texts,
-        truncated=truncated,
-        defused=defused,
-    )
-
-
-def _shortened(
-    tokenizer: QwenTokenizer, document: str, ids: list[int], room: int, as_text: bool
-) -> tuple[list[int], str]:
-    """The first `room` ids of a document, and their text; or the longest text that fits.
-
-    A text that ends elsewhere can be split otherwise, so the two are not quite the same.
-    """
-    kept = ids[:room]
-    text = tokenizer.beginning(" " + document, room)[1:]
-    if not as_text:
-        return kept, text
-    count = room
-    while len(again := tokenizer.encode([" " + text])[0]) > room:
-        count -= 1
-        text = tokenizer.beginning(" " + document, count)[1:]
-    return again, text
+    question = Question(tokenizer, instruction, query, max_length, as_text=as_text)
+    return question.whole([question.part(documents)])

@@ -16,12 +16,57 @@ from tokenizers import Tokenizer
 from ..errors import CorruptModelError, UnsupportedModelError
 from ..files import file_state
 from .added import QWEN_ADDED_TOKENS, mark_control_tokens, missing_from, over_the_cut, spelling
+from .boundaries import Boundaries, known
 from .template import CONTROL_TOKENS, HEAD, TAIL
 
 logger = logging.getLogger(__name__)
 
 CONFIGURATION = "tokenizer_config.json"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+READ_AT_ONCE = 16_384
+"""Characters of a text that are read at least, before it is seen whether they are enough."""
+
+
+class Reading:
+    """A text, as far as it was read."""
+
+    __slots__ = ("_parts", "before", "defused", "end", "ids", "text")
+
+    def __init__(self, text: str, lead: str = "") -> None:
+        """Nothing is read yet of `text`, before which `lead` stands."""
+        self.text = text
+        self.before = lead
+        """What stands before the next part."""
+        self.end = 0
+        """Where the next part begins."""
+        self.ids: list[int] = []
+        """Ids of what was read."""
+        self.defused = False
+        """Whether a control token was broken up in what was read."""
+        self._parts: list[str] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether all was read."""
+        return self.end == len(self.text)
+
+    @property
+    def read(self) -> str:
+        """What was read, in the form in which it was."""
+        return "".join(self._parts)
+
+    def take(self, end: int) -> str:
+        """The text from where it was read to, until `end`."""
+        start, self.end = self.end, end
+        return self.text if self.whole and not start else self.text[start:end]
+
+    def add(self, part: str, ids: list[int]) -> None:
+        """Take note of what was made of the next part."""
+        self._parts.append(part)
+        self.ids = self.ids + ids if self.ids else ids
+        self.before = ""
 
 
 class QwenTokenizer:
@@ -102,12 +147,12 @@ class QwenTokenizer:
 
         # Some tokens are looked for where characters are composed already.
         composed = {
-            _composed(token.content)
-            for token in added.values()
-            if token.special and token.normalized
+            _composed(token.content): token.special for token in added.values() if token.normalized
         }
-        self._composes = bool(composed)
-        self._spelt = spelling(self._control.keys() | composed)
+        spelt = {one for one, special in composed.items() if special}
+        self._composes = bool(spelt)
+        self._spelt = spelling(self._control.keys() | spelt)
+        self._boundaries = Boundaries(self.added_tokens | composed.keys()) if known(parts) else None
         self._doubtful = spelling(self._control.keys() - set(QWEN_ADDED_TOKENS))
         self._seen: set[str] = set()
 
@@ -125,9 +170,45 @@ class QwenTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text made `readable`, with no control token among them."""
-        encodings = self._tokenizer.encode_batch_fast(
-            [self.readable(text) for text in texts], add_special_tokens=False
-        )
+        return self._encode([self.readable(text) for text in texts])
+
+    def read(
+        self, texts: Sequence[str], count: int, *, lead: str = "", defused: bool = False
+    ) -> list[Reading]:
+        """Read each text until there are more than `count` ids, or to its end.
+
+        They are the ids of the whole text: what is read ends at a boundary of the tokenizer's own,
+        which is never far, unless one word or one run of white space or marks is long.
+
+        Args:
+            texts: what to read.
+            count: how many ids are enough.
+            lead: what stands before each text.
+            defused: read what `defuse` makes of each text.
+        """
+        size = min(max(2 * count, 256), READ_AT_ONCE)
+        readings = [Reading(text, lead) for text in texts]
+        unread = readings
+        while unread:
+            parts = [self._next_part(reading, size, defused) for reading in unread]
+            for reading, part, ids in zip(unread, parts, self._encode(parts), strict=True):
+                reading.add(part, ids)
+            unread = [one for one in unread if not one.whole and len(one.ids) <= count]
+        return readings
+
+    def _next_part(self, reading: Reading, size: int, defused: bool) -> str:
+        end = reading.end + size
+        if end < len(reading.text) and self._boundaries is not None:
+            part = self.readable(reading.take(self._boundaries.after(reading.text, end)))
+        else:
+            part = self.readable(reading.take(len(reading.text)))
+        if defused:
+            given, part = part, self.defuse(part)
+            reading.defused |= part != given
+        return reading.before + part
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def beginning(self, text: str, count: int) -> str:
@@ -135,7 +216,6 @@ class QwenTokenizer:
 
         A character of which they are only a part is left out.
         """
-        text = _whole_characters(text)
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return text[: encoding.offsets[count][0]] if count < len(encoding.ids) else text
 

@@ -68,7 +68,7 @@ def official_prompts(
     return official.prompt_ids(reference, pairs, max_length)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(tokens=TOKENS, query=PLAIN, documents=st.lists(PLAIN, min_size=1, max_size=4))
 def test_own_tokens_give_the_ids_of_their_own_tokenizer(
     tokens: list[dict[str, Any]], query: str, documents: list[str]
@@ -81,7 +81,7 @@ def test_own_tokens_give_the_ids_of_their_own_tokenizer(
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(tokens=TOKENS, document=PLAIN, repeat=st.integers(1, 10), room=st.integers(1, 40))
 def test_own_tokens_are_truncated_as_by_the_official_code(
     tokens: list[dict[str, Any]], document: str, repeat: int, room: int
@@ -100,7 +100,7 @@ def test_own_tokens_are_truncated_as_by_the_official_code(
     assert list(sent.prompts()) == [reference.encode(sent.opening + one) for one in sent.closings()]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(tokens=TOKENS, extra=st.booleans(), document=HOSTILE)
 def test_no_text_gives_a_control_token(
     tokens: list[dict[str, Any]], extra: bool, document: str

@@ -9,18 +9,9 @@ from qwen3_ascend_rerank.lexical import tokenizer_file
 from tests.support.qwen_tokenizer import byte_letters
 
 WORDS = (
-    "yes",
-    "no",
-    "Query",
-    "Document",
-    "drug",
-    "the",
-    "\u0120the",
-    "word",
-    "ing",
-    "åĮĹäº¬",
-    "ĊĊ",
-)
+    "yes", "no", "Query", "Document", "drug", "the", "Ġthe", "word", "ing", "åĮĹäº¬", "'s", "...",
+    "ĠĠĠĠ", "ĊĊ", "ĊĠĊ", "ĊĠĠ", "čĊčĊ", "ĠĊ", "Ġ.", ".Ċ", "ĉĉ", "Ġdon", "don", "Ìģ", "ÌģĊ", "ãĢģ",
+)  # fmt: skip
 """Of the small vocabulary, in the letters of bytes."""
 
 
