@@ -8,7 +8,13 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
 from .engines.loop import submit
-from .errors import RerankerClosedError, RerankError, RerankTimeoutError
+from .errors import (
+    EngineError,
+    RerankerClosedError,
+    RerankError,
+    RerankTimeoutError,
+    described,
+)
 from .forks import renewed_in_child
 
 T = TypeVar("T")
@@ -54,7 +60,8 @@ class Calls:
     async def _guarded(
         self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None
     ) -> T:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
+        began = loop.time()
         self._running.add(task)
         # Nobody collects the outcome of a call whose caller was interrupted.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -68,7 +75,9 @@ class Calls:
             raise
         except RerankError:
             raise
-        except (TimeoutError, asyncio.TimeoutError):
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            if timeout is None or loop.time() < began + timeout:  # something else took too long
+                raise EngineError(f"the call failed: {described(error)}") from error
             raise RerankTimeoutError(
                 f"the call did not end within its timeout of {timeout:g} seconds; raise timeout, "
                 "pass fewer documents, or load the model beforehand with start()"

@@ -23,6 +23,11 @@ RerankError
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 
 class RerankError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -90,3 +95,18 @@ class RerankTimeoutError(RerankError, TimeoutError):
 
 class RerankerClosedError(RerankError):
     """The Reranker was closed before the call, or while it was running."""
+
+
+def described(error: BaseException) -> str:
+    """The kind of a foreign error, and what it says."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def for_another_caller(error: E) -> E:
+    """An error like `error`, since one object that several callers raise mixes up their stacks."""
+    try:
+        twin = copy.copy(error)
+    except Exception:  # noqa: BLE001 - foreign errors that cannot be made from what they show
+        return error
+    twin.__cause__, twin.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return twin.with_traceback(error.__traceback__)

@@ -13,7 +13,7 @@ from pathlib import Path
 from . import lexical
 from .engines import Engine, EngineSpec
 from .engines.base import ReplicatedEngine
-from .errors import SelfcheckError
+from .errors import EngineError, RerankError, SelfcheckError, described
 from .models import tokenizer_file
 from .prompt import QwenTokenizer, load_tokenizer
 from .runtime.detect import detect
@@ -39,7 +39,18 @@ async def begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | None
 
     Raises:
         SelfcheckError: it does not compute right scores. As after any other failure, it is closed.
+        RerankError: it could not start, or be made; errors of other kinds are the cause of one.
     """
+    name = engine.name if isinstance(engine, EngineSpec) else type(engine).__name__
+    try:
+        return await _begin(engine, level, tokenizer)
+    except RerankError:
+        raise
+    except Exception as error:
+        raise EngineError(f"the {name} engine could not start: {described(error)}") from error
+
+
+async def _begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | None) -> Engine:
     if isinstance(engine, EngineSpec):
         if not engine.served:
             await _demand_runtime(engine, level)
@@ -49,7 +60,10 @@ async def begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | None
         if level != "off":
             await _demand(engine, level, tokenizer)
     except BaseException:
-        await engine.aclose()
+        try:
+            await engine.aclose()
+        except Exception:
+            logger.warning("an engine whose start failed did not end in order", exc_info=True)
         raise
     return engine
 

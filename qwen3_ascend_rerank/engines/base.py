@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ..errors import EngineError
 from ..prompt import PromptBatch
 
 __all__ = ["Engine", "EngineInfo", "PromptBatch", "ReplicatedEngine", "log_odds_of"]
@@ -23,6 +24,13 @@ def log_odds_of(probability: float) -> float:
     """
     kept = min(max(probability, CLAMP), 1 - CLAMP)
     return math.log(kept) - math.log1p(-kept)
+
+
+def closed_for_good() -> EngineError:
+    """The error of an engine that is started when it cannot be any more."""
+    return EngineError(
+        "this engine is closed: its last Reranker was, or its start failed; make a new engine"
+    )
 
 
 @dataclass(frozen=True, slots=True)

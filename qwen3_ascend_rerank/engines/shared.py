@@ -1,7 +1,8 @@
 """Engines that are shared: equal settings in one process, one engine.
 
 Every user holds a lease. The engine starts when the first user needs it and is closed when the
-last lease is released.
+last lease is released. Until it has closed it keeps its place: a device may have no room for two,
+so whoever wants the same engine meanwhile gets a new one, which starts after that.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import logging
 import multiprocessing.util  # noqa: F401 - see _be_first_at_exit
 import os
 from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import RLock
 from typing import Any
 
-from ..errors import RerankerClosedError
+from ..errors import EngineError, RerankerClosedError, for_another_caller
 from ..forks import in_child
 from .base import Engine
 from .loop import submit
@@ -28,36 +30,85 @@ _shared: dict[Hashable, _SharedEngine] = {}
 
 EXIT_SECONDS = 20.0
 """How long the interpreter waits at its exit for engines that nobody closed."""
-
+CLOSING_SECONDS = 60.0
+"""How long an engine waits at its start for the one before it to end."""
 
 Start = Callable[[], Coroutine[Any, Any, Engine]]
 """Makes an engine and starts it; if that fails, nothing of it is left."""
 
 
 class _SharedEngine:
-    def __init__(self, start: Start) -> None:
+    """Starting, when the first user needs it; ready; closing, when the last has gone.
+
+    A start that failed is tried again for the next who asks. From closing no way leads back.
+    """
+
+    def __init__(self, start: Start, before: _SharedEngine | None) -> None:
+        """Describe it; `before` is closing and must have ended first."""
         self._start = start
+        self._before = before
         self._starting: asyncio.Task[Engine] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
         self.users = 0
 
-    async def started(self) -> Engine:
+    def _is_ending(self) -> bool:
+        return self._closing is not None
+
+    async def ready(self) -> Engine:
+        """The engine, started."""
+        if self._is_ending():
+            raise EngineError("the engine is closing, since the program ends")
         # The start belongs to nobody: a caller that gives up must not end it for the others.
         if self._starting is None or _failed(self._starting):
             _be_first_at_exit()
-            self._starting = asyncio.create_task(self._start())
-        return await asyncio.shield(self._starting)
+            self._starting = asyncio.create_task(self._begin())
+        failure: Exception
+        try:
+            return await asyncio.shield(self._starting)
+        except asyncio.CancelledError:
+            if not self._is_ending():
+                raise  # the caller gave up
+            failure = EngineError("the engine was closed while it started")
+        except Exception as error:  # noqa: BLE001 - that of all who wait
+            failure = for_another_caller(error)
+        raise failure
 
     async def close(self) -> None:
-        if self._starting is None:
-            return
-        self._starting.cancel()
-        (outcome,) = await asyncio.gather(self._starting, return_exceptions=True)
-        if isinstance(outcome, BaseException):
-            return  # it never started, and those who waited know why
+        """End it; goes on if whoever waits gives up."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._end())
+        await asyncio.shield(self._closing)
+
+    async def _begin(self) -> Engine:
+        if self._before is not None:
+            try:
+                await asyncio.wait_for(self._before.closed(), CLOSING_SECONDS)
+            except asyncio.TimeoutError:
+                raise EngineError(
+                    "an engine with the same settings, of which every Reranker was closed, has not "
+                    f"ended within {CLOSING_SECONDS:g} seconds, and there may be no room for two; "
+                    "start the program again if its device hangs"
+                ) from None
+            self._before = None
+        return await self._start()
+
+    async def closed(self) -> None:
+        """Return when nothing of it is left, nor of those before it."""
+        await self._closed.wait()
+
+    async def _end(self) -> None:
         try:
-            await outcome.aclose()
-        except Exception:
-            logger.warning("%s did not end in an orderly way", outcome.info.model, exc_info=True)
+            if self._starting is not None:
+                self._starting.cancel()
+                (outcome,) = await asyncio.gather(self._starting, return_exceptions=True)
+                if not isinstance(outcome, BaseException):
+                    await _close(outcome)
+            if self._before is not None:
+                await self._before.closed()
+        finally:
+            self._starting = self._before = None  # and with them the model
+            self._closed.set()
 
 
 class EngineLease:
@@ -69,7 +120,10 @@ class EngineLease:
         self._pid = os.getpid()
         self._released = False
         with _lock:
-            self._engine = _shared.setdefault(key, _SharedEngine(start))
+            known = _shared.get(key)
+            if known is None or not known.users:
+                known = _shared[key] = _SharedEngine(start, before=known)
+            self._engine = known
             self._engine.users += 1
 
     @property
@@ -81,7 +135,7 @@ class EngineLease:
         """The engine, started."""
         if self._released:
             raise RerankerClosedError("this Reranker is closed; make a new one")
-        return await self._engine.started()
+        return await self._engine.ready()
 
     def disown(self) -> None:
         """Share a broken engine with nobody else: the next user gets a new one."""
@@ -91,28 +145,34 @@ class EngineLease:
 
     async def release(self) -> None:
         """Give the share back; the last one closes the engine. May be called twice."""
-        if self._give_back():
+        if self.stale:
+            return
+        self._give_back()
+        if not self._engine.users:
             await self._engine.close()
+            self.disown()
 
     def drop(self) -> None:
         """Release without waiting: for users that are garbage collected without being closed."""
         if not self._released and not self.stale:
             submit(self.release())
 
-    def _give_back(self) -> bool:
+    def _give_back(self) -> None:
         with _lock:
-            if self._released or self.stale:
-                return False
-            self._released = True
-            self._engine.users -= 1
-            if self._engine.users:
-                return False
-            self.disown()
-            return True
+            if not self._released:
+                self._released = True
+                self._engine.users -= 1
 
 
 def _failed(task: asyncio.Task[Engine]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def _close(engine: Engine) -> None:
+    try:
+        await engine.aclose()
+    except Exception:
+        logger.warning("%s did not end in an orderly way", engine.info.model, exc_info=True)
 
 
 async def _close_all(engines: list[_SharedEngine]) -> None:
@@ -132,7 +192,7 @@ def _close_at_exit() -> None:
         engines = list(_shared.values())
         _shared.clear()
     if engines:
-        with contextlib.suppress(TimeoutError, RuntimeError):
+        with contextlib.suppress(FutureTimeoutError, RuntimeError):
             submit(_close_all(engines)).result(EXIT_SECONDS)
 
 

@@ -11,7 +11,7 @@ from ...errors import EngineError, InvalidInputError
 from ...options import checked_headers
 from ...prompt import PromptBatch
 from ...request import checked_count, checked_file, checked_seconds
-from ..base import EngineInfo
+from ..base import EngineInfo, closed_for_good
 from .connection import Connection, ConnectionOptions
 from .dialects import Formatting, wanted_dialects
 from .discovery import discover
@@ -130,6 +130,8 @@ class ServedEngine:
             ModelNotFoundError: another model is served; or no tokenizer is to be found.
             UnsupportedServerError: none can be asked for right scores.
         """
+        if self._closed:
+            raise closed_for_good()
         await self._replicas.start()
 
     async def admit(self, check: Check) -> None:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ...errors import EngineError
+from ...errors import EngineError, RerankError
 from ...models.location import Location
 from ...prompt import PromptBatch
 from ...request import checked_count, checked_flag
-from ..base import EngineInfo
+from ..base import EngineInfo, closed_for_good
 from .body import Body
 from .loading import load
-from .memory import out_of_memory, ran_out_of_memory
+from .memory import no_room, out_of_memory, ran_out_of_memory
 from .passes import Call, Share, take_pass
 
 logger = logging.getLogger(__name__)
@@ -95,16 +95,26 @@ class TorchEngine:
             MissingDependencyError: torch or transformers is not installed.
             ModelError: the checkpoint is not there, of another kind, or damaged.
             InvalidInputError: a device or dtype that is not to be had.
+            EngineError: no memory for the model; or the engine is closed.
         """
-        loaded = await self._in_thread(
-            load,
-            self._model,
-            self._max_length,
-            self._tokenizer,
-            self._device,
-            self._dtype,
-            compiled=self._compile,
-        )
+        if self._closed:
+            raise closed_for_good()
+        try:
+            loaded = await self._in_thread(
+                load,
+                self._model,
+                self._max_length,
+                self._tokenizer,
+                self._device,
+                self._dtype,
+                compiled=self._compile,
+            )
+        except RerankError:
+            raise
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise no_room(self._device, self._name, error) from error
+            raise
         self._body, self._info = loaded.body, replace(loaded.info, model=self._name)
         self._budget = self._budget or loaded.batch_tokens
         for length in loaded.warm_up:

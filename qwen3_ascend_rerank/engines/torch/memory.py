@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import EngineError
+from ...errors import EngineError, described
 
 CPU_TOKENS = 1024
 """Tokens of one pass on a CPU, where 512 to 2,048 are equally fast, and fewer take less memory."""
@@ -53,4 +53,12 @@ def out_of_memory(device: Any, tokens: int) -> EngineError:
     return EngineError(
         f"{device} has no memory for a pass of {tokens} tokens, a single document; pass a lower "
         "max_length, or use a device with more free memory"
+    )
+
+
+def no_room(device: str | None, model: str, error: Exception) -> EngineError:
+    """What to say where not even the model fits."""
+    return EngineError(
+        f"{device or 'the device'} has no memory for {model} ({described(error).splitlines()[0]}); "
+        "free some, choose another device with engine_options, or a smaller model"
     )

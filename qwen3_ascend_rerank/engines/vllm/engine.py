@@ -25,7 +25,7 @@ from ...prompt import PromptBatch, load_tokenizer
 from ...runtime import probes
 from ...runtime.detect import Machine, detect
 from ...runtime.plan import Plan, Request, plan, read_quantization
-from ..base import EngineInfo, log_odds_of
+from ..base import EngineInfo, closed_for_good, log_odds_of
 from . import launch, library
 from .processes import Processes
 
@@ -92,6 +92,8 @@ class VLLMEngine:
             InvalidInputError: an engine argument that this vLLM does not know.
             EngineError: scores could not be right in this runtime, or vLLM does not start.
         """
+        if self._closed:
+            raise closed_for_good()
         launch.check_main_module()
         await launch.in_thread(self._load)
 
