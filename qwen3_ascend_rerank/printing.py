@@ -20,6 +20,9 @@ NARROWEST, WIDEST = 24, 160
 LONGEST_LOOK = 1000
 """Characters of a text that can matter on one line; the rest is not even looked at."""
 
+TRUNCATED = "[truncated] "
+"""Before the text of a document of which only the beginning was judged."""
+
 _HEADER = ("rank", "index", "score", "log-odds", "document")
 _LINE = "{:>4}  {:>5}  {:>6}  {:>8}  {}"
 _NUMBER = "padding:2px 8px;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
@@ -54,7 +57,7 @@ def as_text(result: RerankResult) -> str:
     columns = max(NARROWEST, min(wide, WIDEST))
     lines = [one_line(result.query, numbers + columns), _LINE.format(*_HEADER)]
     for cells, document in _rows(result):
-        lines.append(_LINE.format(*cells, one_line(document.text, columns)))
+        lines.append(_LINE.format(*cells, one_line(_marked(document), columns)))
     return "\n".join([*lines, _closing(result)])
 
 
@@ -78,12 +81,16 @@ def _html_row(cells: tuple[str, ...], document: RankedDocument) -> str:
     bar = f"{_NUMBER};background:{_BAR.format(share=document.score)}"
     numbers = ((rank, _NUMBER), (index, _NUMBER), (score, bar), (log_odds, _NUMBER))
     row = "".join(f'<td style="{style}">{cell}</td>' for cell, style in numbers)
-    return f'<tr>{row}<td style="{_TEXT}">{escape(one_line(document.text, WIDEST))}</td></tr>'
+    return f'<tr>{row}<td style="{_TEXT}">{escape(one_line(_marked(document), WIDEST))}</td></tr>'
 
 
 def _rows(result: RerankResult) -> Iterator[tuple[tuple[str, ...], RankedDocument]]:
     for rank, one in enumerate(result.documents[:ROWS], 1):
         yield (str(rank), str(one.index), f"{one.score:.4f}", f"{one.log_odds:.2f}"), one
+
+
+def _marked(document: RankedDocument) -> str:
+    return f"{TRUNCATED if document.truncated else ''}{document.text}"
 
 
 def _closing(result: RerankResult) -> str:

@@ -63,7 +63,9 @@ class _RerankerFields(BaseModel):
     api_key: SecretStr | None = Field(
         None, exclude=True, repr=False, description="The servers' key; never written down."
     )
-    engine: str = Field("auto", description="Engine name, or `auto` for the best one there is.")
+    engine: str = Field(
+        "auto", description="`vllm`, `torch`, or `auto` for the best one that is there."
+    )
     tokenizer: str | None = Field(
         None, description="Where tokenizer.json is when it is not beside the model."
     )
@@ -83,7 +85,11 @@ class _RerankerFields(BaseModel):
         None, description="Seconds that one call may take, loading included; not given: no limit."
     )
     engine_options: dict[str, Any] = Field(
-        default_factory=dict, description="What the engine itself takes."
+        default_factory=dict,
+        description="What the engine itself takes; as text a JSON object. torch: "
+        '{"device": "npu:1", "dtype": "float16", "batch_tokens": 4096, "compile": true}; vllm: '
+        'any of its engine arguments, {"tensor_parallel_size": 2}; servers: {"attempts": 5, '
+        '"request_timeout": 30, "headers": {…}}.',
     )
 
     @field_validator("engine_options")

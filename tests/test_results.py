@@ -1,5 +1,6 @@
 """How results look in a terminal and in a notebook."""
 
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -70,6 +71,8 @@ def test_an_empty_result_prints() -> None:
 def test_truncation_and_rounded_probabilities_are_told() -> None:
     cut = RankedDocument(0, "long", 0.5, 0.0, truncated=True)
     result = RerankResult((cut,), "q", "", "m", "served", Usage(), log_odds_exact=False)
+    assert re.search(r"0 +0\.5000 +0\.00  \[truncated\] long$", str(result), re.MULTILINE)
+    assert "[truncated] long</td>" in result._repr_html_()
     assert str(result).endswith(
         "1 document · 1 truncated · model m · engine served · log-odds from rounded probabilities"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 from typing import Annotated
 
@@ -121,11 +122,17 @@ def _passages(documents: list[str], files: list[str], form: InputFormat) -> list
 def _rank_once(
     settings: RerankSettings, query: str, passages: list[Passage], form: OutputFormat
 ) -> None:
-    what = f"{described_model(settings.model)} · {len(passages)} passages"
-    with settings.make_reranker() as reranker, waiting(what):
-        result = reranker.rerank(query, [passage.text for passage in passages])
+    model, loading = described_model(settings.model), None
+    with settings.make_reranker() as reranker:
+        if settings.timeout is None:  # else loading counts, too
+            began = time.perf_counter()
+            with waiting(f"loading {model}"):
+                reranker.start()
+            loading = time.perf_counter() - began
+        with waiting(f"{model} · {len(passages)} passages"):
+            result = reranker.rerank(query, [passage.text for passage in passages])
     if form is OutputFormat.table:
-        print_table(result, len(passages))
+        print_table(result, len(passages), loading)
     elif form is OutputFormat.json:
         print_json(as_dict(result, passages), indent=2)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ..printing import TRUNCATED
 from ..results import RankedDocument, RerankResult
 from .inputs import Passage
 from .screen import described_model, one_line, output, score_line
@@ -28,32 +29,41 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     sys.stdout.flush()
 
 
-def print_table(result: RerankResult, given: int) -> None:
-    """Print the ranking for a person to read; `given` is how many passages there were."""
+def print_table(result: RerankResult, given: int, loading: float | None = None) -> None:
+    """Print the ranking for a person to read.
+
+    Args:
+        result: the ranking.
+        given: how many passages there were.
+        loading: seconds until the model was there; None: they are among the seconds of `result`.
+    """
     console = output()
     console.print(one_line(result.query, "bold"))
     if result:
         console.print(_table(result))
-    console.print(_summary(result, given), style="dim")
+    console.print(_summary(result, given, loading), style="dim")
 
 
 def _table(result: RerankResult) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("#", "score", "was"):
+    for name in ("rank", "index", "score"):
         table.add_column(name, justify="right", no_wrap=True)  # the text gives way, not these
     table.add_column("text")
     for rank, document in enumerate(result, 1):
-        place = Text(str(document.index + 1), "dim")
-        table.add_row(str(rank), score_line(document.score), place, one_line(document.text))
+        index = Text(str(document.index), "dim")
+        text = one_line(f"{TRUNCATED if document.truncated else ''}{document.text}")
+        table.add_row(str(rank), index, score_line(document.score), text)
     return table
 
 
-def _summary(result: RerankResult, given: int) -> str:
+def _summary(result: RerankResult, given: int, loading: float | None) -> str:
     usage = result.usage
     parts = [f"{len(result)} of {given} passages", described_model(result.model)]
     if usage.documents_truncated:
-        parts.append(f"{usage.documents_truncated} cut to fit")
-    return " · ".join([*parts, f"{usage.seconds:.2f} s"])
+        parts.append(f"{usage.documents_truncated} truncated to fit")
+    if loading is None:
+        return " · ".join([*parts, f"{usage.seconds:.2f} s with loading"])
+    return " · ".join([*parts, f"loaded in {loading:.2f} s, scored in {usage.seconds:.2f} s"])
 
 
 def _with_extra(document: RankedDocument, passage: Passage) -> dict[str, Any]:

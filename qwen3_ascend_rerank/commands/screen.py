@@ -39,8 +39,16 @@ def waiting(what: str) -> AbstractContextManager[object]:
 
 def one_line(text: str, style: str = "") -> Text:
     """`text` as one line that is cut where the screen ends, with nothing that could steer it."""
-    words = " ".join(text[:LONGEST_LINE].split())
-    return Text("".join(filter(str.isprintable, words)), style, no_wrap=True, overflow="ellipsis")
+    return Text(_printable(text), style, no_wrap=True, overflow="ellipsis")
+
+
+def whole(text: str, style: str = "") -> Text:
+    """`text` on as many lines as it takes, with nothing that could steer the screen."""
+    return Text(_printable(text), style, overflow="fold")
+
+
+def _printable(text: str) -> str:
+    return "".join(filter(str.isprintable, " ".join(text[:LONGEST_LINE].split())))
 
 
 def score_line(score: float) -> Text:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from enum import Enum
+from itertools import groupby
+from operator import attrgetter
 from typing import Annotated
 
 import typer
@@ -13,12 +16,15 @@ from rich.text import Text
 from ..engines import EngineSpec, choose_engine
 from ..engines.loop import submit
 from ..lexical import NAME as LEXICAL
-from ..selfcheck import Report
+from ..selfcheck import Check, Report
 from ..settings import RerankSettings
 from ..startup import examine, probe
 from .options import default, json_object, setting
 from .report import print_json
-from .screen import one_line, output, waiting
+from .screen import one_line, output, waiting, whole
+
+_SIGN, _NUMBER = 7, 17
+"""Columns of a table, for what is in them in most rows."""
 
 
 class Form(str, Enum):
@@ -83,19 +89,26 @@ def prove(spec: EngineSpec) -> dict[str, Report]:
 def _print(title: str, report: Report) -> None:
     console = output()
     console.print(one_line(title, "bold"))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("", "check", "expected", "found"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("asked")
-    for check in report.checks:
-        failed = Text("wrong", "bold red") if check.refuses else Text("unusual", "yellow")
-        sign = Text("ok", "green") if check.passed else failed
-        cells = (check.name, check.expected, check.found, check.asked)
-        table.add_row(sign, *map(one_line, cells))
-    console.print(table)
+    for name, checks in groupby(report.checks, key=attrgetter("name")):
+        console.print(one_line(name))
+        console.print(_table(checks))
     passed = sum(check.passed for check in report.checks)
     console.print(f"{passed} of {len(report.checks)} right · {report.tokens:,} tokens", style="dim")
     for fault in dict.fromkeys(check.fault for check in report.failures):
         console.print(Text(fault, "red"))
     for fault in dict.fromkeys(check.fault for check in report.warnings):
         console.print(Text(fault, "yellow"))
+
+
+def _table(checks: Iterable[Check]) -> Table:
+    """Checks of one kind; what was asked tells them apart, so it is shown whole."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", width=_SIGN, no_wrap=True)
+    for name in ("expected", "found"):
+        table.add_column(name, width=_NUMBER)
+    table.add_column("asked", ratio=1)
+    for check in checks:
+        failed = Text("wrong", "bold red") if check.refuses else Text("unusual", "yellow")
+        sign = Text("ok", "green") if check.passed else failed
+        table.add_row(sign, *map(whole, (check.expected, check.found, check.asked)))
+    return table

@@ -18,18 +18,23 @@ pytest.importorskip("bm25s")
 pytest.importorskip("langchain_classic")
 pytest.importorskip("llama_index.core")
 
-WIDTH = 100
+WIDTHS = (80, 120)
 CORPUS = load_corpus()
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["demo", *arguments], env={"COLUMNS": str(WIDTH)})
+def run(*arguments: str, width: int = WIDTHS[0]) -> Result:
+    return CliRunner().invoke(app, ["demo", *arguments], env={"COLUMNS": str(width)})
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def width(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture(scope="module")
-def shown(lexical: Reranker) -> str:
+def shown(lexical: Reranker, width: int) -> str:
     """What the demo shows, on the engine that `lexical` holds."""
-    result = run()
+    result = run(width=width)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     return result.stdout
@@ -64,8 +69,16 @@ class TestDemo:
             assert f"{number}. {question.text}" in shown
 
     def test_shows_the_answer_before_and_after(self, shown: str) -> None:
-        assert shown.count("★") >= 2 * len(CORPUS.questions)
-        assert "How long does it take to get" in shown
+        assert shown.count("★") >= 3 * len(CORPUS.questions)
+        said = "".join(shown.split())
+        for question in CORPUS.questions:  # whole, whatever the width
+            assert "".join(CORPUS.passages[question.gold].split()) in said
+
+    def test_says_how_the_questions_were_chosen(self, shown: str) -> None:
+        assert "not how often it is needed" in " ".join(shown.split())
+
+    def test_shows_enough_of_a_passage_to_know_it(self, shown: str) -> None:
+        assert "How long does it take to get used to the dark" in shown
 
     def test_puts_the_answer_first_where_bm25_does_not(self, shown: str) -> None:
         counts = re.search(r"answer in first place +before (\d)/8, after (\d)/8", shown)
@@ -82,8 +95,8 @@ class TestDemo:
         assert "matches words; it is no language model" in shown
         assert "make demo MODEL=Qwen/Qwen3-Reranker-0.6B" in shown
 
-    def test_fits_the_terminal(self, shown: str) -> None:
-        assert max(map(cell_len, shown.splitlines())) <= WIDTH
+    def test_fits_the_terminal(self, shown: str, width: int) -> None:
+        assert max(map(cell_len, shown.splitlines())) <= width
 
     def test_fails_if_the_doors_disagree(
         self, lexical: Reranker, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,15 +78,29 @@ def program(*arguments: str, **options) -> subprocess.CompletedProcess[bytes]:
 
 
 class TestOutput:
-    def test_table_shows_rank_score_place_and_text(self) -> None:
-        query, _, first, second, third, summary = run(QUERY, *PASSAGES).stdout.splitlines()
+    def test_table_shows_rank_index_score_and_text(self, engine: Reranker) -> None:
+        query, names, first, second, third, *summary = run(QUERY, *PASSAGES).stdout.splitlines()
         assert query == QUERY
-        assert first.split()[0] == "1"
-        assert first.split()[2] == "2"
+        assert names.split() == ["rank", "index", "score", "text"]
+        best = engine.rerank(QUERY, PASSAGES)[0]
+        assert first.split()[:3] == ["1", str(best.index), f"{best.score:.4f}"]  # as JSON has it
         assert first.rstrip().endswith(BEIJING)
         assert second.rstrip().endswith(PARIS)
         assert third.rstrip().endswith(BREAD)
-        assert "3 of 3 passages" in summary
+        assert "3 of 3 passages" in " ".join(summary)
+
+    def test_table_tells_loading_and_scoring_apart(self) -> None:
+        told = " ".join(run(QUERY, *PASSAGES).stdout.split())
+        assert re.search(r"loaded in \d+\.\d\d s, scored in \d+\.\d\d s$", told)
+        told = " ".join(run(QUERY, *PASSAGES, "--timeout", "60").stdout.split())
+        assert re.search(r"\d+\.\d\d s with loading$", told)
+
+    def test_table_marks_what_was_truncated(self) -> None:
+        shown = run(QUERY, BREAD, f"{BEIJING} " * 90, "--max-length", "150").stdout
+        marked = [line for line in shown.splitlines() if "[truncated] " in line]
+        assert len(marked) == 1
+        assert BEIJING in marked[0]
+        assert "1 truncated to fit" in " ".join(shown.split())
 
     def test_table_says_that_lexical_matches_words(self) -> None:
         assert "matches words; no language model" in run(QUERY, BEIJING).stdout
@@ -94,7 +109,7 @@ class TestOutput:
         monkeypatch.setenv("COLUMNS", "50")
         shown = run("中国的首都", *(text * 9 for text in CHINESE)).stdout.splitlines()
         assert all(cell_len(line.rstrip()) <= 50 for line in shown[:4])
-        assert shown[2].startswith("1  ")
+        assert shown[2].startswith("   1  ")
         assert shown[2].rstrip().endswith("…")
         assert {
             cell_len(line[: line.index(start)])

@@ -158,13 +158,19 @@ def test_the_instruction_of_a_server_does_not_touch_ours(
             right = here.score("capital of China", plain, instruction=instruction)
             scores = reranker.score("capital of China", documents, instruction=instruction)
             assert scores == pytest.approx(right, abs=1e-4)
-    body = {"query": "capital of China", "documents": documents[:9], "model": "lexical"}
-    answer = httpx.post(f"{instructed_server.url}/rerank", json=body, timeout=60).json()
-    right = here.score(
-        "capital of China", [defused(one) for one in documents[:9]], instruction=INSTRUCTION
-    )
-    found = {row["index"]: row["relevance_score"] for row in answer["results"]}
-    assert [found[place] for place in range(9)] == pytest.approx(right, abs=1e-4)
+
+
+@pytest.mark.full
+def test_the_instruction_of_a_server_reaches_requests_without_one(
+    instructed_server: VLLMServer, here: Reranker
+) -> None:
+    texts = ["Bread needs flour.", "Beijing is the capital of China."]
+    body = {"text_1": "capital of China", "text_2": texts}
+    for given, meant in (({}, INSTRUCTION), ({"instruction": "Find bread"}, "Find bread")):
+        answer = httpx.post(f"{instructed_server.url}/score", json={**body, **given}, timeout=60)
+        found = [row["score"] for row in answer.json()["data"]]
+        right = here.score("capital of China", texts, instruction=meant)
+        assert found == pytest.approx(right, abs=1e-4)
 
 
 OTHER_TEMPLATES = {

@@ -52,7 +52,7 @@ def bench(
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Requests under way at once.  [default: 1]", show_default=False),
+        typer.Option(min=1, help="Requests under way at once; not given: 1.", show_default=False),
     ] = None,
     request_rate: Annotated[
         float | None,

@@ -29,7 +29,7 @@ def demo(
         typer.Option(help="Hub id, folder, or lexical, which matches words and needs no network."),
     ] = LEXICAL,
     engine: Annotated[
-        str, typer.Option(help="Engine name, or auto for the best one there is.")
+        str, typer.Option(help="vllm, torch, or auto for the best one that is there.")
     ] = "auto",
 ) -> None:
     """Show what reranking does, in English and Chinese.

@@ -10,13 +10,15 @@ from rich.text import Text
 
 from ...lexical import NAME as LEXICAL
 from ...reranker import DEFAULT_MODEL
-from ..screen import one_line, output, score_line
+from ..screen import one_line, output, score_line, whole
 from .trial import Trial
 
-SHOWN = 5
-"""Passages of each ranking that are shown."""
 WIDEST = 130
 """Columns of a table at most: longer lines are hard to read."""
+BESIDE, BELOW = 5, 3
+"""Passages of each ranking that are shown, where they stand side by side or one below the other."""
+ROOM_FOR_TWO = 110
+"""Columns from which two passages side by side still say what they are about."""
 GOLD = "★"
 
 
@@ -27,7 +29,9 @@ def introduce(passages: Sequence[str], questions: int, model: str) -> None:
     console.print(
         f"{english} English and {len(passages) - english} Chinese passages, {questions} questions."
         f"\nBM25 finds passages, [bold]{escape(model)}[/] puts them in order; "
-        f"{GOLD} marks the one that answers."
+        f"{GOLD} marks the one that answers.\n"
+        "The questions were chosen so that BM25 finds most answers, but not first: this shows what "
+        "reranking does, not how often it is needed."
     )
     if model == LEXICAL:
         console.print(
@@ -42,7 +46,14 @@ def show(trial: Trial, passages: Sequence[str], number: int) -> None:
     console = output()
     console.print()
     console.print(Text(f"{number}. {trial.question.text}", "bold"))
-    console.print(_table(trial, passages, min(console.width, WIDEST)))
+    answer = Table.grid(padding=(0, 1))
+    answer.add_row(Text(GOLD, "green"), whole(passages[trial.question.gold], "green"))
+    console.print(answer)
+    width = min(console.width, WIDEST)
+    tables = _beside(trial, passages) if width >= ROOM_FOR_TWO else _below(trial, passages)
+    for table in tables:
+        table.width = width
+        console.print(table)
     console.print(_verdict(trial))
 
 
@@ -63,14 +74,10 @@ def conclude(trials: Sequence[Trial], seconds: float) -> None:
     console.print(summary)
 
 
-def _table(trial: Trial, passages: Sequence[str], width: int) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", width=width)
-    table.add_column()
-    for name in ("BM25", "reranked"):
-        table.add_column("score", justify="right")
-        table.add_column(width=1)
-        table.add_column(name, no_wrap=True, ratio=1)
-    ranks = zip(trial.before[:SHOWN], trial.after[:SHOWN], strict=True)
+def _beside(trial: Trial, passages: Sequence[str]) -> list[Table]:
+    """Both rankings in one table."""
+    table = _empty("BM25", "reranked")
+    ranks = zip(trial.before[:BESIDE], trial.after[:BESIDE], strict=True)
     for rank, ((old, bm25), (new, score)) in enumerate(ranks, 1):
         table.add_row(
             Text(str(rank), "dim"),
@@ -79,6 +86,32 @@ def _table(trial: Trial, passages: Sequence[str], width: int) -> Table:
             score_line(score),
             *_passage(passages[new], new == trial.question.gold),
         )
+    return [table]
+
+
+def _below(trial: Trial, passages: Sequence[str]) -> list[Table]:
+    """Each ranking in a table of its own."""
+    scores = {
+        "BM25": [(index, Text(f"{bm25:.2f}", "dim")) for index, bm25 in trial.before],
+        "reranked": [(index, score_line(score)) for index, score in trial.after],
+    }
+    tables = []
+    for name, ranking in scores.items():
+        table = _empty(name)
+        for rank, (index, score) in enumerate(ranking[:BELOW], 1):
+            place, gold = Text(str(rank), "dim"), index == trial.question.gold
+            table.add_row(place, score, *_passage(passages[index], gold))
+        tables.append(table)
+    return tables
+
+
+def _empty(*names: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column()
+    for name in names:
+        table.add_column("score", justify="right", width=6)
+        table.add_column(width=1)
+        table.add_column(name, no_wrap=True, ratio=1)
     return table
 
 
