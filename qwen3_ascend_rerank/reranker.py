@@ -7,7 +7,7 @@ import copy
 import os
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from typing_extensions import Self
 
 from .address import checked_api_key, checked_urls
-from .cache import Judgement, ScoreCache
+from .cache import Flight, Judgement, Key, ScoreCache
 from .calls import Calls, wait
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
 from .engines.loop import submit
@@ -25,7 +25,8 @@ from .errors import EngineDeadError, EngineError, InvalidInputError, RerankError
 from .lifetime import Closing
 from .models.location import Location
 from .options import checked_options, public_options
-from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
+from .preparation import aside, prepare, weight
+from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer
 from .ranking import check_answer, ranked
 from .request import (
     CALL_OPTIONS,
@@ -390,8 +391,15 @@ class Reranker(Closing):
 
     async def _rerank(self, request: Request) -> RerankResult:
         began = time.perf_counter()
-        judgements, batch = await self._judge(request)
-        info, scored = self._info, len(batch) if batch else 0
+        judgements, batches = await self._judge(request)
+        result = await aside(len(judgements), self._result, request, judgements, batches)
+        seconds = time.perf_counter() - began
+        return replace(result, usage=replace(result.usage, seconds=seconds))
+
+    def _result(
+        self, request: Request, judgements: list[Judgement], batches: list[PromptBatch]
+    ) -> RerankResult:
+        info, scored = self._info, sum(map(len, batches))
         return RerankResult(
             documents=ranked(request, judgements),
             query=request.query,
@@ -399,36 +407,58 @@ class Reranker(Closing):
             model=info.model if info else str(self.model or ""),
             engine=info.engine if info else "",
             usage=Usage(
-                prompt_tokens=sum(batch.lengths()) if batch else 0,
+                prompt_tokens=sum(sum(batch.lengths()) for batch in batches),
                 pairs_scored=scored,
                 pairs_reused=len(judgements) - scored,
                 documents_truncated=sum(judgement.truncated for judgement in judgements),
-                texts_defused=batch.defused if batch else 0,
-                seconds=time.perf_counter() - began,
+                texts_defused=sum(batch.defused for batch in batches),
             ),
             log_odds_exact=info.log_odds_exact if info else True,
         )
 
     async def _score(self, request: Request) -> list[float]:
         judgements, _ = await self._judge(request)
-        return [probability(judgement.log_odds) for judgement in judgements]
+        return await aside(
+            len(judgements), lambda: [probability(one.log_odds) for one in judgements]
+        )
 
-    async def _judge(self, request: Request) -> tuple[list[Judgement], PromptBatch | None]:
+    async def _judge(self, request: Request) -> tuple[list[Judgement], list[PromptBatch]]:
         """A judgement for each document, and the prompts that the engine had to score for them.
 
-        Equal documents are scored once, and known ones not at all.
+        Equal documents are scored once, and known ones not at all. With a cache, nor are those that
+        another call is having scored: this one waits for it, and asks for itself if nothing comes.
         """
-        instruction, query = request.instruction, request.query
-        texts = list(dict.fromkeys(request.documents))
-        known = self._cache.recall(instruction, query, texts)
-        new = [text for text in texts if text not in known]
-        batch = None
-        if new:
-            batch, judgements = await self._ask(request, new)
-            judged = dict(zip(new, judgements, strict=True))
-            self._cache.remember(instruction, query, judged)
-            known |= judged
-        return [known[text] for text in request.documents], batch
+        texts, documents = request.documents, weight(request.documents)
+        keys = await aside(documents, self._cache.keys, request.instruction, request.query, texts)
+        text_of = await aside(documents, lambda: dict(zip(keys, texts, strict=True)))
+        known: dict[Key, Judgement] = {}
+        batches: list[PromptBatch] = []
+        wanted, alone = list(text_of), False
+        while wanted:
+            flight = Flight()
+            try:
+                outlook = await aside(len(wanted), self._cache.look_up, wanted, flight, alone=alone)
+                if outlook.new:
+                    batch, judgements = await self._ask(
+                        request, [text_of[key] for key in outlook.new]
+                    )
+                    batches.append(batch)
+                    judged = dict(zip(outlook.new, judgements, strict=True))
+                    await aside(len(judged), self._cache.keep, flight, judged)
+            except Exception:
+                flight.failed = True
+                raise
+            finally:
+                self._cache.end(flight)
+                flight.land()
+            known |= outlook.known | flight.judged
+            others = set(outlook.awaited.values())
+            for other in others:
+                await other.landed()
+                known |= {key: other.judged[key] for key in outlook.awaited if key in other.judged}
+            wanted = [key for key in outlook.awaited if key not in known]
+            alone = any(other.failed for other in others)
+        return await aside(len(keys), lambda: [known[key] for key in keys]), batches
 
     async def _ask(
         self, request: Request, documents: list[str]
@@ -436,8 +466,7 @@ class Reranker(Closing):
         """Prompts for `documents`, and what the engine says of them."""
         engine, tokenizer = await self._started()
         info = engine.info
-        batch = await asyncio.to_thread(
-            build_batch,
+        batch = await prepare(
             tokenizer,
             request.instruction,
             request.query,
@@ -457,11 +486,14 @@ class Reranker(Closing):
                 f"the {info.engine} engine failed on {len(batch)} documents: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        check_answer(info.engine, log_odds, len(batch), info.dtype)
-        return batch, [
-            Judgement(float(value), cut)
-            for value, cut in zip(log_odds, batch.truncated, strict=True)
-        ]
+        return batch, await aside(len(batch), _judgements, info, log_odds, batch)
+
+
+def _judgements(info: EngineInfo, log_odds: Sequence[float], batch: PromptBatch) -> list[Judgement]:
+    check_answer(info.engine, log_odds, len(batch), info.dtype)
+    return [
+        Judgement(float(value), cut) for value, cut in zip(log_odds, batch.truncated, strict=True)
+    ]
 
 
 def fixed_setting(name: str, owner: str) -> InvalidInputError:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.cache import Judgement, ScoreCache
+from qwen3_ascend_rerank.cache import Flight, Judgement, ScoreCache
 from qwen3_ascend_rerank.engines.loop import submit
 from qwen3_ascend_rerank.errors import RerankError
 from qwen3_ascend_rerank.forks import in_child, renewed_in_child
@@ -101,9 +101,10 @@ def test_two_hundred_children_forked_at_any_moment_score(cache_size: int) -> Non
 
 def test_a_child_may_use_a_cache_whose_lock_was_held() -> None:
     cache = ScoreCache(10)
-    cache.remember("i", "q", {"a": Judgement(1.0, False)})
+    keys = cache.keys("i", "q", ["a"])
+    cache.keep(Flight(), {keys[0]: Judgement(1.0, False)})
     with cache._lock:
-        child = in_a_child(lambda: cache.recall("i", "q", ["a"])["a"].log_odds == 1.0)
+        child = in_a_child(lambda: keys[0] in cache.look_up(keys, Flight()).known)
     assert outcome(child) == 0
 
 

@@ -1,6 +1,6 @@
 """From texts to token ids: exact, truncated safely, closed to injection."""
 
-from .batch import PromptBatch, build_batch
+from .batch import PromptBatch, Question, build_batch
 from .template import CONTROL_TOKENS, DEFAULT_INSTRUCTION, HEAD, TAIL
 from .tokenizer import QwenTokenizer, load_tokenizer
 
@@ -10,6 +10,7 @@ __all__ = [
     "HEAD",
     "TAIL",
     "PromptBatch",
+    "Question",
     "QwenTokenizer",
     "build_batch",
     "load_tokenizer",
