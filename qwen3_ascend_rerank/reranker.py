@@ -20,7 +20,7 @@ from .cache import Flight, Judgement, Key, ScoreCache
 from .calls import Calls, wait
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
 from .engines.loop import submit
-from .engines.shared import EngineLease, Start
+from .engines.shared import EngineLease
 from .errors import EngineDeadError, EngineError, InvalidInputError, RerankError
 from .lifetime import Closing
 from .models.location import Location
@@ -41,8 +41,8 @@ from .request import (
     unknown_name,
 )
 from .results import RerankResult, Usage, probability
-from .selfcheck import checked_level
-from .startup import begin, open_tokenizer
+from .selfcheck import STRICTNESS, Level, checked_level
+from .startup import begin, examine_again, open_tokenizer
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -117,7 +117,8 @@ class Reranker(Closing):
                 same however it is asked, and known answers where the model has some;
                 ``full``: also that the lexical model scores rightly in the same runtime;
                 ``invariants``: the first alone; ``off``. A ready `Engine` is checked only where
-                a level other than ``auto`` asks for it.
+                a level other than ``auto`` asks for it. An engine that others use already is
+                examined anew where they asked for less.
             timeout: seconds that one call may take, loading included; None: no limit.
             engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``. Secrets
                 among them (``hf_token``, passwords, `headers` for servers, …) are kept like
@@ -152,7 +153,12 @@ class Reranker(Closing):
         self._calls = Calls()
         self._info: EngineInfo | None = None
         self._tokenizer: QwenTokenizer | None = None
-        self._key, self._begin = self._describe_engine()
+        self._source, self._level = self._describe_engine()
+        self._key = (
+            self._source.key
+            if isinstance(self._source, EngineSpec)
+            else ("ready", id(self._source))
+        )
         self._cache = ScoreCache(self.cache_size)
         self._lease = self._new_lease()
         self._inner = frozenset(self.__dict__) - before
@@ -321,14 +327,13 @@ class Reranker(Closing):
         places = {"model": self._place, "tokenizer": self._tokenizer_place}
         return {name: place for name, place in places.items() if place is not None}
 
-    def _describe_engine(self) -> tuple[object, Start]:
-        """What makes two engines equal, and how to make and start this one."""
-        model, level, urls = self.model, self.selfcheck, checked_urls(self.base_url)
+    def _describe_engine(self) -> tuple[Engine | EngineSpec, Level]:
+        """The engine, or all that it takes to make it, and what it must show."""
+        model, urls = self.model, checked_urls(self.base_url)
+        if not isinstance(model, str | None):
+            return model, "off" if self.selfcheck == "auto" else self.selfcheck
         places = self._places()
         files = {name: place.real for name, place in places.items()}
-        if not isinstance(model, str | None):
-            level = "off" if level == "auto" else level
-            return ("ready", id(model)), partial(begin, model, level, files.get("tokenizer"))
         spec = EngineSpec(
             choose_engine(self.engine, model, served=bool(urls)),
             files.get("model", model),
@@ -340,10 +345,15 @@ class Reranker(Closing):
             called=model,
             state=tuple(place.state for place in places.values()),
         )
-        return (spec.key, level), partial(begin, spec, level, spec.tokenizer)
+        return spec, self.selfcheck
+
+    @property
+    def _tokenizer_file(self) -> str | None:
+        return self._tokenizer_place.real if self._tokenizer_place else None
 
     def _new_lease(self) -> EngineLease:
-        lease = EngineLease(self._key, self._begin)
+        start = partial(begin, self._source, self._level, self._tokenizer_file)
+        lease = EngineLease(self._key, start, STRICTNESS[self._level])
         weakref.finalize(self, lease.drop).atexit = False
         return lease
 
@@ -352,16 +362,19 @@ class Reranker(Closing):
             self._lease = self._new_lease()
         self._refuse_other_folders()
         engine = await self._lease.engine()
+        await self._lease.demand(STRICTNESS[self._level], self._examine)
         if self._tokenizer is None:
-            place = self._tokenizer_place
             self._tokenizer = await asyncio.to_thread(
-                open_tokenizer, place.real if place else engine.info.tokenizer
+                open_tokenizer, self._tokenizer_file or engine.info.tokenizer
             )
             # The engine may have been started by somebody who calls the same model otherwise.
             self._info = (
                 replace(engine.info, model=self._place.asked) if self._place else engine.info
             )
         return engine, self._tokenizer
+
+    async def _examine(self, engine: Engine) -> None:
+        await examine_again(engine, self._source, self._level, self._tokenizer_file)
 
     def _refuse_other_folders(self) -> None:
         for name, place in self._places().items():

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 Level = Literal["auto", "full", "invariants", "off"]
 
+STRICTNESS: dict[Level, int] = {"off": 0, "invariants": 1, "auto": 2, "full": 3}
+"""Each level asks for all that those of a lower number do."""
+
 TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
 """How far two computations of one log-odds may lie apart, by precision of the model's body."""
 

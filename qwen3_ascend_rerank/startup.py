@@ -68,6 +68,22 @@ async def _begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | Non
     return engine
 
 
+async def examine_again(
+    engine: Engine, spec: Engine | EngineSpec, level: Level, tokenizer: str | None
+) -> None:
+    """Have an engine that has started, for who asked for less, show what `level` asks for.
+
+    A runtime that is remembered to have passed the probe is not probed again beside the model,
+    where a device may have no room for it.
+
+    Raises:
+        SelfcheckError: it does not compute right scores.
+    """
+    if isinstance(spec, EngineSpec) and not spec.served and not recall(spec):
+        await _demand_runtime(spec, level)
+    await _demand(engine, level, tokenizer)
+
+
 async def _demand_runtime(spec: EngineSpec, level: Level) -> None:
     """Refuse a runtime that fails the probe now, or is remembered to have failed it."""
     if level == "full":

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import multiprocessing.util  # noqa: F401 - see _be_first_at_exit
 import os
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import RLock
 from typing import Any
@@ -43,8 +43,11 @@ class _SharedEngine:
     A start that failed is tried again for the next who asks. From closing no way leads back.
     """
 
-    def __init__(self, start: Start, before: _SharedEngine | None) -> None:
+    def __init__(self, start: Start, trust: int, before: _SharedEngine | None) -> None:
         """Describe it; `before` is closing and must have ended first."""
+        self.trust = trust
+        """How much the engine has shown, or shows in its start."""
+        self.examining = asyncio.Lock()
         self._start = start
         self._before = before
         self._starting: asyncio.Task[Engine] | None = None
@@ -114,15 +117,21 @@ class _SharedEngine:
 class EngineLease:
     """One user's share in an engine."""
 
-    def __init__(self, key: Hashable, start: Start) -> None:
-        """Share the engine known under `key`; the first to need it runs `start`."""
+    def __init__(self, key: Hashable, start: Start, trust: int = 0) -> None:
+        """Share the engine known under `key`.
+
+        Args:
+            key: equal for engines that can stand for each other.
+            start: starts it, if nobody else has brought one.
+            trust: how much `start` has the engine show; see `demand`.
+        """
         self._key = key
         self._pid = os.getpid()
         self._released = False
         with _lock:
             known = _shared.get(key)
             if known is None or not known.users:
-                known = _shared[key] = _SharedEngine(start, before=known)
+                known = _shared[key] = _SharedEngine(start, trust, before=known)
             self._engine = known
             self._engine.users += 1
 
@@ -136,6 +145,18 @@ class EngineLease:
         if self._released:
             raise RerankerClosedError("this Reranker is closed; make a new one")
         return await self._engine.ready()
+
+    async def demand(self, trust: int, examine: Callable[[Engine], Awaitable[None]]) -> None:
+        """Have the engine, started, pass `examine` unless it has shown as much already.
+
+        One that does not pass goes on for users who ask for less.
+        """
+        shared = self._engine
+        if shared.trust < trust:
+            async with shared.examining:
+                if shared.trust < trust:
+                    await examine(await self.engine())
+                    shared.trust = trust
 
     def disown(self) -> None:
         """Share a broken engine with nobody else: the next user gets a new one."""

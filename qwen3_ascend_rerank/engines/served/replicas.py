@@ -118,10 +118,20 @@ class Replicas:
         Raises:
             RerankError: none does.
         """
-        self._check = check
+        before, self._check = self._check, check
         started = [replica for replica in self._replicas if replica.started]
+        trusted = [replica for replica in started if replica.passed]
+        for replica in started:
+            replica.passed = False
         await asyncio.gather(*map(self._try_out, started))
-        self._settle([replica for replica in started if replica.passed])
+        passed = [replica for replica in started if replica.passed]
+        if not passed and trusted:
+            fault = self.all_down()
+            self._check = before  # they go on for who asked for less
+            for replica in trusted:
+                replica.passed, replica.fault = True, None
+            raise fault
+        self._settle(passed)
 
     async def wait_for_one(self) -> None:
         """Return when one is up.
