@@ -1,7 +1,7 @@
 """Which documents go through the model together, and how they lie there."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from qwen3_ascend_rerank.engines.torch.attention import Groups, Shapes
 from qwen3_ascend_rerank.engines.torch.layout import lay_out
-from qwen3_ascend_rerank.engines.torch.passes import WORTH, Call, Share, take_pass
+from qwen3_ascend_rerank.engines.torch.memory import MOST_PATIENCE, PATIENCE, Budget
+from qwen3_ascend_rerank.engines.torch.passes import REFUSALS, WORTH, Call, Line, Share
 from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
 from qwen3_ascend_rerank.engines.torch.ragged import Ragged
 from qwen3_ascend_rerank.prompt import PromptBatch
@@ -39,6 +40,13 @@ def batch(prefix: int, lengths: list[int]) -> PromptBatch:
     return PromptBatch(shared, documents, SUFFIX, "", "", texts, [False] * len(lengths))
 
 
+def line_of(calls: list[Call]) -> Line:
+    line = Line()
+    for call in calls:
+        line.join(call)
+    return line
+
+
 def in_a_loop(work):
     """Calls are made in an event loop."""
 
@@ -57,11 +65,13 @@ class TestPasses:
         def work():
             calls = [Call(batch(20, each)) for each in lengths]
             taken = [[] for _ in calls]
-            while shares := take_pass(calls, budget, PrefixMemory()):
+            line = line_of(calls)
+            while shares := line.take_pass(budget, PrefixMemory()):
                 documents = sum(len(share.rows) for share in shares)
                 assert documents == 1 or sum(share.tokens for share in shares) <= budget
                 for share in shares:
                     taken[calls.index(share.call)] += share.rows
+                    line.join(share.call)
             assert [sorted(rows) for rows in taken] == [list(range(len(each))) for each in lengths]
 
         in_a_loop(work)
@@ -69,7 +79,7 @@ class TestPasses:
     def test_a_large_call_leaves_room_for_a_small_one(self) -> None:
         def work():
             large, small = Call(batch(10, [50] * 1000)), Call(batch(10, [50]))
-            shares = take_pass([large, small], 1000, PrefixMemory())
+            shares = line_of([large, small]).take_pass(1000, PrefixMemory())
             assert [share.call for share in shares] == [large, small]
 
         in_a_loop(work)
@@ -77,7 +87,7 @@ class TestPasses:
     def test_a_prefix_is_computed_for_documents_enough_to_be_worth_it(self) -> None:
         def work():
             calls = [Call(batch(20, [17] * 100)) for _ in range(50)]
-            for share in take_pass(calls, 1000, PrefixMemory())[:-1]:
+            for share in line_of(calls).take_pass(1000, PrefixMemory())[:-1]:
                 assert sum(len(share.call.rows[row]) for row in share.rows) == WORTH * 20
 
         in_a_loop(work)
@@ -86,7 +96,7 @@ class TestPasses:
         def work():
             memory, call = PrefixMemory(), Call(batch(60, [1] * 100))
             memory.remember(call.prefix, "pairs")
-            (share,) = take_pass([call], 100, memory)
+            (share,) = line_of([call]).take_pass(100, memory)
             assert share.known == Known(60, "pairs")
             assert share.tokens == len(share.rows) * 4 == 100
 
@@ -105,6 +115,101 @@ class TestPasses:
             assert call.done.result() == [0.0, 1.0, 2.0]
 
         in_a_loop(work)
+
+    @pytest.mark.parametrize("budget", [300, 5000])
+    def test_take_as_much_looking_for_thousands_of_calls_as_for_each_alone(
+        self, budget: int
+    ) -> None:
+        class Counting(PrefixMemory):
+            looks = 0
+
+            def find(self, prefix: Sequence[int]) -> Known:
+                self.looks += 1
+                return super().find(prefix)
+
+        def work():
+            count = 2000
+            calls = [Call(batch(20, [17 + number % 60])) for number in range(count)]
+            line, memory, passes = line_of(calls), Counting(), 0
+            while shares := line.take_pass(budget, memory):
+                passes += 1
+                for share in shares:
+                    share.call.answer(share.rows, [0.0] * len(share.rows))
+                    line.join(share.call)
+            assert all(call.done.done() for call in calls)
+            assert memory.looks <= count + passes * REFUSALS
+            assert passes <= 1.2 * sum(40 + number % 60 for number in range(count)) / budget + 1
+
+        in_a_loop(work)
+
+    def test_whoever_was_served_waits_behind_the_others(self) -> None:
+        def work():
+            calls = [Call(batch(10, [40] * 4)) for _ in range(3)]
+            line, served = line_of(calls), []
+            while shares := line.take_pass(60, PrefixMemory()):
+                served += [calls.index(share.call) for share in shares]
+                for share in shares:
+                    line.join(share.call)
+            assert served == [0, 1, 2] * 4
+
+        in_a_loop(work)
+
+    def test_hold_one_call_alone_after_a_failure(self) -> None:
+        def work():
+            calls = [Call(batch(10, [10])) for _ in range(4)]
+            calls[1].apart = calls[3].apart = True
+            line = line_of(calls)
+            served = []
+            while shares := line.take_pass(1000, PrefixMemory()):
+                served.append([calls.index(share.call) for share in shares])
+            assert served == [[0, 2], [1], [3]]
+
+        in_a_loop(work)
+
+    def test_leave_out_who_gave_up(self) -> None:
+        def work():
+            calls = [Call(batch(10, [10])) for _ in range(3)]
+            line = line_of(calls)
+            line.leave(calls[0])
+            calls[2].done.cancel()
+            line.leave(calls[2])
+            line.join(calls[2])
+            assert [share.call for share in line.take_pass(1000, PrefixMemory())] == [calls[1]]
+
+        in_a_loop(work)
+
+
+class TestBudget:
+    def test_comes_back_when_memory_does(self) -> None:
+        budget = Budget(1024)
+        for _ in range(3):
+            budget.ran_out(budget.tokens)
+        assert budget.tokens == 128
+        for _ in range(3 * PATIENCE):
+            budget.succeeded()
+        assert budget.tokens == 1024
+        budget.succeeded()
+        assert budget.tokens == 1024
+
+    def test_is_tried_ever_more_seldom_where_memory_stays_short(self) -> None:
+        budget, failures = Budget(1000), 0
+        for _ in range(10_000):
+            if budget.tokens > 600:
+                budget.ran_out(budget.tokens)
+                failures += 1
+            else:
+                budget.succeeded()
+        assert failures < 20
+        for _ in range(2 * MOST_PATIENCE):
+            budget.succeeded()
+        assert budget.tokens == 1000
+
+    def test_goes_by_the_pass_that_failed(self) -> None:
+        budget = Budget(1024)
+        budget.ran_out(100)
+        assert budget.tokens == 50
+        budget.ran_out(1)
+        assert budget.tokens == 1
 
 
 class TestPrefixMemory:

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ...errors import EngineError, RerankError
+from ...errors import EngineError, RerankError, described, for_another_caller
 from ...models.location import Location
 from ...prompt import PromptBatch
 from ...request import checked_count, checked_flag
 from ..base import EngineInfo, closed_for_good
 from .body import Body
 from .loading import load
-from .memory import no_room, out_of_memory, ran_out_of_memory
-from .passes import Call, Share, take_pass
+from .memory import Budget, no_room, out_of_memory, ran_out_of_memory
+from .passes import Call, Line, Share
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class TorchEngine:
             dtype: ``float32``, ``bfloat16`` or ``float16``; if not given, float32 on a CPU and
                 bfloat16 elsewhere (float16 where the device has no bfloat16).
             batch_tokens: tokens of one pass; if not given, 1,024 on a CPU and elsewhere what free
-                memory allows. Halved when memory runs out.
+                memory allows. Halved when memory runs out, until it has been enough for a while.
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
                 takes up to a minute in the first call and a C++ compiler on a CPU.
 
@@ -71,11 +71,14 @@ class TorchEngine:
         self._tokenizer = tokenizer and Location.of(tokenizer).real
         self._device = device
         self._dtype = dtype
-        self._budget = 0 if batch_tokens is None else checked_count("batch_tokens", batch_tokens)
+        self._budget = Budget(
+            0 if batch_tokens is None else checked_count("batch_tokens", batch_tokens)
+        )
         self._compile = checked_flag("compile", compile)
         self._body: Body | None = None
         self._info: EngineInfo | None = None
-        self._calls: list[Call] = []
+        self._calls: set[Call] = set()
+        self._line = Line()
         self._working: asyncio.Task[None] | None = None
         self._closed = False
         # One thread: two passes at once would only slow each other down.
@@ -116,9 +119,9 @@ class TorchEngine:
                 raise no_room(self._device, self._name, error) from error
             raise
         self._body, self._info = loaded.body, replace(loaded.info, model=self._name)
-        self._budget = self._budget or loaded.batch_tokens
+        self._budget = Budget(self._budget.most or loaded.batch_tokens)
         for length in loaded.warm_up:
-            for count in {1, max(1, self._budget // length)}:
+            for count in {1, max(1, self._budget.tokens // length)}:
                 await self.score(_practice(length, count))
         self._body.memory.clear()
 
@@ -130,26 +133,26 @@ class TorchEngine:
         if not len(batch):
             return []
         call = Call(batch)
-        self._calls.append(call)
+        self._calls.add(call)
+        self._line.join(call)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         try:
             return await call.done
         finally:
-            if call in self._calls:
-                self._calls.remove(call)
+            self._forget(call)
 
     async def aclose(self) -> None:
         """Let the model go; a pass that is running ends by itself, waiting calls end now."""
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._body = None
-        self._fail(self._calls, EngineError("the engine was closed during the call"))
+        self._fail(list(self._calls), EngineError("the engine was closed during the call"))
 
     async def _work(self) -> None:
         """Pass after pass, until no call waits."""
         while (body := self._body) is not None:
-            shares = take_pass(self._calls, self._budget, body.memory)
+            shares = self._line.take_pass(self._budget.tokens, body.memory)
             if not shares:
                 return
             try:
@@ -159,43 +162,54 @@ class TorchEngine:
             except Exception as error:  # noqa: BLE001 - it is the callers'
                 self._take_back(shares, error)
                 continue
+            self._budget.succeeded()
             for share, log_odds in zip(shares, values, strict=True):
                 share.call.answer(share.rows, log_odds)
-                self._to_the_end(share.call)
+                share.call.apart = False
+                self._line.join(share.call)  # whoever was served waits behind the others
 
     def _take_back(self, shares: Sequence[Share], error: Exception) -> None:
-        """Try again with smaller passes where memory ran out; else `error` ends the calls."""
-        calls = [share.call for share in shares]
+        """Try again: with smaller passes where memory ran out, else each call by itself.
+
+        What fails even so ends its call.
+        """
+        if self._body is None:  # closed meanwhile, which has ended the calls
+            return
+        self._body.memory.clear()
         tokens = sum(share.tokens for share in shares)
-        documents = sum(len(share.rows) for share in shares)
-        if self._body is None or not ran_out_of_memory(error):
-            self._fail(calls, error)
-        elif documents == 1:
-            self._fail(calls, out_of_memory(self._body.device, tokens))
+        if not ran_out_of_memory(error):
+            if len(shares) == 1:
+                self._fail([shares[0].call], error)
+            else:
+                logger.warning(
+                    "a pass of %d calls failed (%s); going on with each alone",
+                    len(shares),
+                    described(error),
+                )
+        elif sum(len(share.rows) for share in shares) == 1:
+            self._fail([shares[0].call], out_of_memory(self._body.device, tokens))
         else:
-            self._body.memory.clear()
-            self._budget = max(1, min(self._budget, tokens) // 2)
+            self._budget.ran_out(tokens)
             logger.warning(
                 "%s ran out of memory with a pass of %d tokens; going on with passes of %d",
                 self._body.device,
                 tokens,
-                self._budget,
+                self._budget.tokens,
             )
-            for share in shares:
-                share.call.give_back(share.rows)
+        for share in reversed(shares):
+            share.call.apart = not ran_out_of_memory(error)
+            share.call.give_back(share.rows)
+            self._line.join(share.call, first=True)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
-        for call in list(calls):
+        for call in calls:
             if not call.done.done():
-                call.done.set_exception(error)
-            if call in self._calls:
-                self._calls.remove(call)
+                call.done.set_exception(for_another_caller(error))
+            self._forget(call)
 
-    def _to_the_end(self, call: Call) -> None:
-        """Whoever was served waits behind the others."""
-        if call in self._calls:
-            self._calls.remove(call)
-            self._calls.append(call)
+    def _forget(self, call: Call) -> None:
+        self._calls.discard(call)
+        self._line.leave(call)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         return await asyncio.wrap_future(self._thread.submit(function, *arguments, **options))

@@ -10,8 +10,44 @@ CPU_TOKENS = 1024
 """Tokens of one pass on a CPU, where 512 to 2,048 are equally fast, and fewer take less memory."""
 MOST_TOKENS = 16_384
 """The same for accelerators, where they have the memory."""
+PATIENCE = 4
+"""Passes that have memory enough before larger ones are tried again."""
+MOST_PATIENCE = 1024
+"""The same where larger ones have failed again and again."""
 SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 """How errors that have no class of their own say so: torch-npu's, and torch's on a CPU."""
+
+
+class Budget:
+    """Tokens of one pass: halved when memory runs out, doubled again when it has not for a while.
+
+    Memory may be short for a moment, since another process has it, or for good.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        """Allow `tokens`."""
+        self.tokens = self.most = tokens
+        self._patience = PATIENCE
+        self._successes = 0
+        self._grown = False
+
+    def ran_out(self, tokens: int) -> None:
+        """A pass of `tokens` found no memory."""
+        self.tokens = max(1, min(self.tokens, tokens) // 2)
+        if self._grown:
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
+        self._successes, self._grown = 0, False
+
+    def succeeded(self) -> None:
+        """A pass went through."""
+        self._successes += 1
+        if self._successes < self._patience:
+            return
+        self._successes = 0
+        if self.tokens < self.most:
+            self.tokens, self._grown = min(2 * self.tokens, self.most), True
+        else:
+            self._patience, self._grown = PATIENCE, False
 
 
 def batch_tokens(device: Any, dtype: Any, config: Any) -> int:

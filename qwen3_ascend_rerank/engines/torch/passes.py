@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from .prefixes import Known, PrefixMemory
 
 WORTH = 4
 """Documents' tokens that a prefix is computed for, as a multiple of its own."""
+REFUSALS = 8
+"""Calls that find no room for a single document in a pass before it goes as it is."""
 
 
 class Call:
@@ -23,6 +26,8 @@ class Call:
         self.rows = [document + batch.suffix for document in batch.documents]
         self.log_odds = [math.nan] * len(self.rows)
         self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+        self.apart = False
+        """Whether it goes through the model alone, since a pass that it was in has failed."""
         self._waiting = sorted(range(len(self.rows)), key=lambda row: len(self.rows[row]))
         self._given: set[int] = set()
 
@@ -79,22 +84,51 @@ class Share:
         return own + len(self.call.prefix) - self.known.length
 
 
-def take_pass(calls: Iterable[Call], budget: int, memory: PrefixMemory) -> list[Share]:
-    """The next pass: at most `budget` tokens, unless a single document alone has more.
+class Line:
+    """The calls that wait, who has waited longest first."""
 
-    Every call gets an equal part, and what one does not need is left to those after it, so that a
-    large call holds up nobody; only where its prefix must be computed, as many documents as make
-    that worth while. Callers put first who has waited longest.
-    """
-    calls = [call for call in calls if call.waiting]
-    shares: list[Share] = []
-    left = budget
-    for place, call in enumerate(calls):
-        known = memory.find(call.prefix)
-        prefix = len(call.prefix) - known.length
-        part = max(left // (len(calls) - place) - prefix, WORTH * prefix)
-        rows = call.take(min(part, left - prefix), left - prefix if shares else None)
-        if rows:
-            shares.append(Share(call, rows, known))
-            left -= shares[-1].tokens
-    return shares
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._calls: OrderedDict[Call, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def join(self, call: Call, *, first: bool = False) -> None:
+        """Let `call` wait behind the others, or before them; if it has something to wait for."""
+        if call.waiting and not call.done.done():
+            self._calls[call] = None
+            self._calls.move_to_end(call, last=not first)
+
+    def leave(self, call: Call) -> None:
+        """Forget a call, if it waits."""
+        self._calls.pop(call, None)
+
+    def take_pass(self, budget: int, memory: PrefixMemory) -> list[Share]:
+        """The next pass: at most `budget` tokens, unless a single document alone has more.
+
+        Every call gets an equal part, and what one does not need is left to those after it, so
+        that a large call holds up nobody; only where its prefix must be computed, as many documents
+        as make that worth while. Who is taken from waits no longer, and joins again afterwards.
+        """
+        shares: list[Share] = []
+        left, refused = budget, 0
+        for place, call in enumerate(self._calls):
+            if refused == REFUSALS:
+                break  # nobody looks at all who wait, who may be thousands, in every pass
+            if shares and call.apart:
+                refused += 1
+                continue
+            known = memory.find(call.prefix)
+            prefix = len(call.prefix) - known.length
+            part = max(left // (len(self) - place) - prefix, WORTH * prefix)
+            rows = call.take(min(part, left - prefix), left - prefix if shares else None)
+            if rows:
+                shares.append(Share(call, rows, known))
+                left -= shares[-1].tokens
+            refused += not rows
+            if call.apart or left <= 0:
+                break
+        for share in shares:
+            self.leave(share.call)
+        return shares
