@@ -40,7 +40,8 @@ run("qwen3-rerank doctor")
 # ## What would run?
 #
 # `--dry-run` prints vLLM's own command, and on standard error what was set and why. Nothing is
-# hidden: you may copy it into a unit file or a Docker command.
+# hidden: you may copy it into a unit file or a Docker command. `--chat-template` has the server make
+# Qwen3-Reranker's prompt; `--middleware` names the gate that refuses what could not get a right score.
 #
 # | here | on Ascend |
 # |---|---|
@@ -104,6 +105,36 @@ result
 # LangChain and LlamaIndex take the same: `Qwen3AscendRerank(base_url=[…], api_key=…)`, or
 # `QWEN3_RERANK_BASE_URL` and `QWEN3_RERANK_API_KEY` in the environment.
 #
+# ## For RAG platforms, and whatever else sends plain texts
+#
+# Dify, RAGFlow, FastGPT, LiteLLM and many others post a query and documents to `/v1/rerank`. The server
+# makes the prompt of them, so the scores are the same again.
+#
+# > **中文**：Dify、RAGFlow 等平台把查询和文档原文发到 `/v1/rerank`，由服务端拼出提示词，分数仍与上面一致。
+
+# %% tags=["server", "platforms"]
+import httpx
+
+asked = {"model": "lexical", "query": question, "documents": passages, "top_n": 1}
+answer = httpx.post(f"{urls[0]}/v1/rerank", json=asked, timeout=60)
+best = answer.json()["results"][0]
+print(round(best["relevance_score"], 4), best["document"]["text"])
+
+# %% [markdown]
+# vLLM itself answers 200 also where it was asked for nonsense. The gate says 400 and why; try also an empty
+# query, or plain text at `/classify`.
+
+# %% tags=["server", "platforms"]
+cut = httpx.post(f"{urls[0]}/v1/rerank", json={**asked, "truncate_prompt_tokens": 50}, timeout=60)
+print(cut.status_code, cut.json()["error"]["message"])
+
+# %% [markdown]
+# | a platform | on the server |
+# |---|---|
+# | sends no instruction | `--instruction "Given a medical question, retrieve passages that answer it"` |
+# | sends its own model name | `--served-model-name lexical --served-model-name model___VLLM` |
+# | runs against vLLM before 0.14 | there is no template: plain texts are refused, `Reranker(base_url=…)` works |
+#
 # ## How fast is it?
 #
 # The rows are those of `vllm bench serve`, to be read side by side. The figures below are those of
@@ -133,7 +164,14 @@ servers.stop()
 #    torch and torch-npu come in versions that must pair; `doctor` knows which do.
 # 2. `qwen3-rerank doctor --model lexical` proves card, driver and versions in a minute, before 16 GB
 #    of weights are blamed.
-# 3. `qwen3-rerank serve Qwen/Qwen3-Reranker-8B --host 0.0.0.0 --api-key-file key.txt`
-# 4. Elsewhere: `Reranker(base_url="http://npu-host:8000", api_key=…)`.
+# 3. `qwen3-rerank serve Qwen/Qwen3-Reranker-8B --api-key-file key.txt` listens on this machine alone.
+# 4. Before others reach it: vLLM asks for the key on `/v1` only (from 0.22 also on `/v2`). `/rerank`, `/score`,
+#    `/classify`, `/pooling`, `/invocations` and `/tokenize` answer whoever reaches the port, and `/metrics` and
+#    `/version` tell of the server. Put a proxy before it that asks for the key everywhere; give
+#    `--host 0.0.0.0` only where trusted hosts alone reach the port. `qwen3-rerank doctor --url URL` says what
+#    is open.
+# 5. Elsewhere: `Reranker(base_url="http://npu-host:8000", api_key=…)`.
 #
 # > **中文**：先装 CANN 与驱动，再装本包的 `[npu,cli]`；用 `doctor --model lexical` 一分钟验证环境；然后 `serve`，其他机器用 `base_url` 调用。
+# > 密钥只保护 `/v1`（0.22 起还有 `/v2`）：`/rerank`、`/score`、`/classify`、`/pooling`、`/invocations`、`/tokenize` 会应答任何能连到端口的人，
+# > 对外开放前请在前面放一个对所有路径都验证密钥的代理；`doctor --url URL` 会列出敞开的路径。

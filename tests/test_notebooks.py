@@ -145,3 +145,12 @@ def test_two_replicas_serve_the_scores_of_this_process() -> None:
     (shown,) = texts(ran("serving_on_ascend", servers=True), "served")
     assert "same log-odds within 0.001: True" in shown
     assert "engine served" in shown
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM")
+def test_platforms_get_the_right_passage_and_a_reason_for_what_is_refused() -> None:
+    first, refused = texts(ran("serving_on_ascend", servers=True), "platforms")
+    assert first.endswith("The river Danube ends in the Black Sea.\n")
+    assert refused.startswith("400 truncate_prompt_tokens is 50, and it cuts off the end")

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import httpx
+import qwen3_ascend_rerank
 
 BINARIES = Path(sys.prefix, "bin")
 COLUMNS = 96
@@ -97,7 +98,9 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
 
 
 def _shortened(output: str) -> str:
-    known = {sys.prefix: "…", os.path.realpath(sys.prefix): "…", str(Path.home()): "~"}
+    package = str(Path(qwen3_ascend_rerank.__file__).parents[1])
+    known = {sys.prefix: "…", os.path.realpath(sys.prefix): "…", package: "…"}
+    known[str(Path.home())] = "~"
     for folder, name in known.items():
         output = output.replace(folder, name)
     return "\n".join(line.rstrip() for line in output.splitlines())
