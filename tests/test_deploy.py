@@ -197,7 +197,8 @@ def test_no_recipe_holds_a_key() -> None:
     for file in filter(Path.is_file, DEPLOY.rglob("*")):
         text = file.read_text(encoding="utf-8")
         for name in VARIABLES:
-            assert not re.search(rf"{name}\s*[=:]\s*\S", text), file
+            given = rf"{name}\s*[=:]\s*(?!\"\$\(cat )\S"  # from a file it may come
+            assert not re.search(given, text), file
     assert "api-key" in (DEPLOY / ".gitignore").read_text(encoding="utf-8").split()
 
 

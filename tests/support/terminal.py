@@ -37,8 +37,13 @@ LESS = {
 """What is added to our own commands: an option that is given twice counts as it is given last."""
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
 PROJECTS = ("", "integrations/langchain", "integrations/llama-index")
-SYSTEM = ("docker", "openssl", "useradd", "install", "systemctl", "journalctl", "git", "cd")
+SYSTEM = (
+    *("docker", "openssl", "useradd", "install", "systemctl", "journalctl", "git", "cd"),
+    *("export", "jupyter", "python3"),
+)
 """Programs of the reader's machine, which are given files of ours."""
+ALSO = ("jupyterlab", "langchain-classic")
+"""What else a reader is told to install."""
 
 
 @dataclass
@@ -61,7 +66,7 @@ class Terminal:
                 patch.chdir(self.folder)
                 for name, value in (one.split("=", 1) for one in settings):
                     patch.setenv(name, value)
-                self._program(words[0])(command, words[1:])
+                self._program(Path(words[0]).name)(command, words[1:])
 
     def _program(self, name: str) -> Callable[[str, list[str]], None]:
         known: dict[str, Callable[[str, list[str]], None]] = {
@@ -122,8 +127,13 @@ def _requirements(_: str, words: list[str]) -> None:
     known = dict(_project(folder) for folder in PROJECTS)
     pinned = (ROOT / "tests" / "constraints.txt").read_text(encoding="utf-8").split()
     assert words.pop(0) == "install"
+    if "--index-url" in words:
+        place = words.index("--index-url")
+        assert words[place + 1] == "https://download.pytorch.org/whl/cpu"
+        assert all(word.startswith("torch") for word in words[:place])
+        del words[place : place + 2]
     for word in words:
-        if word == "-e" or word in pinned:
+        if word == "-e" or word in (*pinned, *ALSO):
             continue
         folder, _, extras = word.rstrip("]").partition("[")
         if (ROOT / folder / "pyproject.toml").is_file():
@@ -155,6 +165,8 @@ def _files(_: str, words: list[str]) -> None:
     for word in words:
         if word.startswith("deploy/") and word not in made:
             assert (ROOT / word).is_file(), word
+        if word == "notebooks":
+            assert (ROOT / word).is_dir()
 
 
 def _asks(_: str, words: list[str]) -> None:

@@ -18,8 +18,8 @@ from .trial import Corpus, Trial, load_corpus
 from .view import conclude, introduce, show
 
 INSTALL = (
-    'pip install "qwen3-ascend-rerank[demo]" langchain-qwen3-ascend-rerank '
-    "llama-index-postprocessor-qwen3-ascend-rerank"
+    "pip install -e '.[demo]' -e integrations/langchain -e integrations/llama-index in a clone, or "
+    "`make demo`, which does that"
 )
 
 
