@@ -276,7 +276,8 @@ async def _invariants(examiner: _Examiner) -> list[Check]:
             f"{spread:.3g}",
             spread > examiner.tolerance,
             "Answers that hardly differ point to a head that was not loaded, or that was quantised "
-            "with the model until nothing was left of it; use a checkpoint that is not quantised.",
+            "with the model until nothing was left of it; use a checkpoint that is not quantised, "
+            "or one that was quantised without its head (score).",
         ),
     ]
 

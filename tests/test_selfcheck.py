@@ -308,6 +308,15 @@ def test_levels_decide_what_is_asked(qwen_file: Path, tmp_path: Path) -> None:
         Reranker(selfcheck="some")
 
 
+def test_a_model_that_may_be_none_is_told_of(
+    qwen_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_original(tmp_path / "Qwen3-0.6B", qwen_file, tied=True)  # as a chat model is
+    with Reranker(model, engine="torch") as reranker:
+        assert reranker.score("query", ["document"])
+    assert any("a chat or embedding model" in told or "swapped" in told for told in caplog.messages)
+
+
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     lexical_is_constructed_already = tokenizer_file()

@@ -16,6 +16,7 @@ from typing import Any
 from .. import lexical
 from ..errors import (
     CorruptModelError,
+    InvalidInputError,
     MissingDependencyError,
     ModelNotFoundError,
     UnsupportedModelError,
@@ -61,6 +62,24 @@ class Checkpoint:
         "yes" and "no" of its output embedding.
         """
         return bool(self.config["architectures"] == [_CONVERTED])
+
+    def check_length(self, max_length: int, *, spare: int = 0, longest: int | None = None) -> None:
+        """Refuse prompts longer than the model takes.
+
+        Args:
+            max_length: the longest prompt, in tokens.
+            spare: tokens that the engine needs beyond it.
+            longest: what the model takes, if that was changed for this engine.
+
+        Raises:
+            InvalidInputError: it takes less.
+        """
+        limit = (longest or self.configuration.longest) - spare
+        if max_length > limit:
+            raise InvalidInputError(
+                f"max_length is {max_length} but {self.name} takes at most {limit} tokens"
+                + (f" here, since {spare} of its {limit + spare} must stay free" if spare else "")
+            )
 
     def check(self, tokenizer: QwenTokenizer) -> None:
         """Refuse the checkpoint if it does not belong to `tokenizer`.

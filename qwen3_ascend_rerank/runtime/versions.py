@@ -256,6 +256,14 @@ HAZARDS = (
     Hazard(
         vllm=Releases(),
         platforms=CPU,
+        when=quantised,
+        fault="kernels for quantised checkpoints take no float32, and the engine dies",
+        effects=(Prefer("dtype", "bfloat16"),),
+        source="measured with vLLM 0.30.0: int8_scaled_mm_with_quant",
+    ),
+    Hazard(
+        vllm=Releases(),
+        platforms=CPU,
         fault="most CPUs only emulate bfloat16, which would be taken",
         effects=(Prefer("dtype", "float32"),),
         source="measured: 2.5 times as fast without AMX or AVX512-BF16",

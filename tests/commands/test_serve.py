@@ -548,3 +548,10 @@ def test_a_server_is_told_what_takes_back_another_activation(
     file.write_text(json.dumps(json.loads(file.read_text()) | {"problem_type": "regression"}))
     (command,) = dry_run(cuda("0.30.0"), "--max-length", "400", model=str(folder)).lines
     assert json.loads(value(command, "--hf-overrides")) == {"problem_type": None}
+
+
+def test_a_longer_prompt_than_the_model_takes_is_refused(dry_run: Serve, tmp_path: Path) -> None:
+    folder = write(Variant(), tmp_path / "model")
+    refused = dry_run(cuda("0.30.0"), "--max-length", "4096", model=str(folder))
+    assert refused.status != 0
+    assert f"max_length is 4096 but {folder} takes at most 4095 tokens here" in refused.told

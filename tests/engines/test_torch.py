@@ -20,6 +20,7 @@ from qwen3_ascend_rerank import (
     InvalidInputError,
     ModelNotFoundError,
     Reranker,
+    SelfcheckError,
     UnsupportedModelError,
 )
 from qwen3_ascend_rerank.engines.torch import TorchEngine, linear, loading
@@ -238,6 +239,25 @@ def test_compiled_kernels_change_no_score(tied: Path) -> None:
     exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
     found = engine_log_odds(tied, QUERIES[0], make_documents(9), compile=True, batch_tokens=600)
     assert found == pytest.approx(exact, abs=1e-4)
+
+
+def test_float16_that_overflows_is_named(tied: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tied, tmp_path / "large")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.mlp.down_proj.weight"] *= 1e5
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with Reranker(folder, engine="torch", engine_options={"dtype": "float16"}) as reranker:
+        with pytest.raises(SelfcheckError, match="float16 ends at 65,504") as caught:
+            reranker.start()
+    assert "prefix_caching" not in str(caught.value)
+    options = {"dtype": "float16"}
+    with Reranker(folder, engine="torch", engine_options=options, selfcheck="off") as reranker:
+        with pytest.raises(EngineError, match="of document 0 .* else float32: pass engine_opt"):
+            reranker.rerank("query", ["document"])
+    with Reranker(folder, engine="torch", engine_options={"dtype": "bfloat16"}) as reranker:
+        assert reranker.score("query", ["document"])
 
 
 def failing(body: Any, error: Exception, passes: Callable[[int], bool]) -> list[int]:

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_rerank import Reranker
-from tests.support.variants import DOCUMENTS, LENGTH, QUERY, VARIANTS, Variant, answers, write
+from qwen3_ascend_rerank import Reranker, SelfcheckError
+from tests.support.variants import (
+    DOCUMENTS,
+    LENGTH,
+    QUERY,
+    VARIANTS,
+    Variant,
+    answers,
+    quantise,
+    write,
+)
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM"),
@@ -32,6 +41,24 @@ def test_a_form_scores_as_the_official_computation(variant: Variant, tmp_path: P
     assert [found[place] for place in range(len(found))] == pytest.approx(
         answers(variant), abs=1e-3
     )
+
+
+def test_a_head_that_was_quantised_away_is_refused(tmp_path: Path) -> None:
+    folder = write(Variant("one label"), tmp_path / "model")
+    quantise(folder, leave_out="lm_head")  # and so not the head for scores, which is a float
+    with Reranker(folder, engine="vllm", max_length=LENGTH) as reranker:
+        with pytest.raises(SelfcheckError, match="answers far enough apart: .* got .*e-"):
+            reranker.start()
+
+
+@pytest.mark.full
+def test_a_quantised_model_with_its_head_ranks_nearly_as_before(tmp_path: Path) -> None:
+    variant = Variant("one label")
+    folder = write(variant, tmp_path / "model")
+    quantise(folder, leave_out="score")
+    with Reranker(folder, engine="vllm", max_length=LENGTH) as reranker:
+        found = {one.index: one.log_odds for one in reranker.rerank(QUERY, DOCUMENTS)}
+    assert [found[place] for place in range(len(found))] == pytest.approx(answers(variant), abs=2)
 
 
 @pytest.mark.full

@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from qwen3_ascend_rerank import EngineDeadError, EngineError, EngineInfo, PromptBatch
+from qwen3_ascend_rerank import (
+    EngineDeadError,
+    EngineError,
+    EngineInfo,
+    InvalidInputError,
+    PromptBatch,
+)
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine, launch
 from qwen3_ascend_rerank.models import open_checkpoint
 from qwen3_ascend_rerank.runtime.detect import Machine
@@ -94,6 +100,18 @@ class TestPlan:
         return Machine(
             "npu", 1, chip="910B3", vllm="0.13.0", vllm_ascend=version, vllm_platform="npu"
         )
+
+    def test_leaves_one_token_of_the_context_free(self) -> None:
+        checkpoint = open_checkpoint("lexical", weights=False)
+        longest = checkpoint.configuration.longest
+        machine = Machine("cpu", 1, vllm="0.30.0", vllm_platform="cpu")
+        VLLMEngine("lexical", max_length=longest - 1)._plan(machine, checkpoint)
+        message = f"takes at most {longest - 1} tokens here, since 1 of its {longest} must stay"
+        with pytest.raises(InvalidInputError, match=message):
+            VLLMEngine("lexical", max_length=longest)._plan(machine, checkpoint)
+        longer = {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}
+        engine = VLLMEngine("lexical", max_length=longest, hf_overrides=longer)
+        engine._plan(machine, checkpoint)
 
     def test_tells_each_adjustment_once(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):

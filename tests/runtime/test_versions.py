@@ -134,6 +134,10 @@ class TestCuda:
 
 
 class TestCpu:
+    def test_quantised_is_not_computed_in_float32(self):
+        made = planned(cpu("0.30.0"), quantization={"quant_method": "compressed-tensors"})
+        assert made.settings["dtype"] == "bfloat16"
+
     @pytest.mark.parametrize("version", ["0.12.0", "0.13.0", "0.13.0+cpu"])
     def test_0_12_and_0_13_do_without_their_kernel_of_rms_norm(self, version):
         assert planned(cpu(version)).settings["compilation_config"] == {"custom_ops": ["-rms_norm"]}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -188,3 +188,29 @@ def _write_weights(folder: Path, weights: dict[str, torch.Tensor], files: str) -
         index |= dict.fromkeys(part, file)
     content = {"metadata": {"total_size": 0}, "weight_map": index}
     (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+
+
+def quantise(folder: Path, *, leave_out: str) -> None:
+    """Make the weights of a written model int8, each row with its scale, as compressed-tensors
+    does; `leave_out` is what its configuration says was not quantised."""
+    weights = load_file(folder / "model.safetensors")
+    for name in [one for one in weights if one.endswith("_proj.weight")]:
+        scale = weights[name].abs().amax(1, keepdim=True) / 127
+        weights[name] = (weights[name] / scale).round().to(torch.int8)
+        weights[f"{name}_scale"] = scale
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    kind = {"num_bits": 8, "type": "int", "symmetric": True}
+    group = {
+        "targets": ["Linear"],
+        "weights": {**kind, "strategy": "channel", "dynamic": False},
+        "input_activations": {**kind, "strategy": "token", "dynamic": True},
+    }
+    content = json.loads((folder / "config.json").read_text())
+    content["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+        "ignore": [leave_out],
+        "config_groups": {"group_0": group},
+    }
+    (folder / "config.json").write_text(json.dumps(content))

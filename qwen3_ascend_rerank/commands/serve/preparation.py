@@ -11,7 +11,14 @@ from ...errors import (
     MissingDependencyError,
     UnsupportedModelError,
 )
-from ...models import Checkpoint, is_local, open_checkpoint, tokenizer_file, vllm_overrides
+from ...models import (
+    Checkpoint,
+    expected_in_vllm,
+    is_local,
+    open_checkpoint,
+    tokenizer_file,
+    vllm_overrides,
+)
 from ...prompt import DEFAULT_INSTRUCTION, load_tokenizer
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect
@@ -90,6 +97,9 @@ def prepare(wish: Wish) -> Prepared:
     with waiting(f"asking vLLM {machine.vllm} what it takes"):
         reading = read(wish.passed_on)
     command.check_passed_on(reading)
+    told = expected_in_vllm(checkpoint, reading.options.get("hf_overrides"))
+    if told:
+        checkpoint.check_length(wish.max_length, spare=1, longest=told.longest)
     made = plan(
         machine,
         Request(

@@ -71,7 +71,7 @@ def load(
             f"{model} is quantised ({checkpoint.quantization}), and torch runs no quantised "
             'checkpoints here; use engine="vllm", or the checkpoint that was not quantised'
         )
-    _check_length(checkpoint, model, max_length)
+    checkpoint.check_length(max_length)
     checkpoint = open_checkpoint(model)
     file = tokenizer_file(tokenizer or str(checkpoint.folder))
     qwen = load_tokenizer(file)
@@ -122,14 +122,6 @@ def _head(checkpoint: Checkpoint, qwen: QwenTokenizer) -> Any:
 def _warm_up(step: int, max_length: int) -> list[int]:
     doublings = range(max_length.bit_length()) if step > 1 else range(0)
     return [step << more for more in doublings if step << more < max_length]
-
-
-def _check_length(checkpoint: Checkpoint, model: str, max_length: int) -> None:
-    limit = checkpoint.configuration.longest
-    if max_length > limit:
-        raise InvalidInputError(
-            f"max_length is {max_length} but {model} takes at most {limit} tokens"
-        )
 
 
 def _import(package: str) -> Any:

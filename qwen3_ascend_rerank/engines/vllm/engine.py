@@ -195,6 +195,9 @@ class VLLMEngine:
 
     def _plan(self, machine: Machine, checkpoint: Checkpoint) -> Plan:
         """What this runtime needs for right scores; its reasons are logged."""
+        wanted = expected_in_vllm(checkpoint, self._arguments.get("hf_overrides"))
+        if wanted:
+            checkpoint.check_length(self._max_length, spare=1, longest=wanted.longest)
         request = Request(
             self._max_length,
             self._arguments,
