@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from benchmarks.comparison import report
 from benchmarks.comparison.contenders import CONTENDERS
 from benchmarks.comparison.report import Sample
 from benchmarks.comparison.roofline import Limit, Shapes
-from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload
+from benchmarks.comparison.workload import AROUND, GEOMETRIES, Cell, Workload
 from qwen3_ascend_rerank.prompt import load_tokenizer
 from tests.support.models import write_original
 
@@ -100,8 +101,12 @@ class TestLines:
         pytest.importorskip("matplotlib")
         rows = lines(sample("official", 1.0), sample("torch-engine", 1.0, log_odds=[5.0]))
         report.draw(list(rows.values()), CELL, file := tmp_path / "compare.svg")
-        assert "<!-- official transformers code -->" in file.read_text()
-        assert "TorchEngine" not in file.read_text()
+        drawn = file.read_text()
+        assert "<!-- official transformers code -->" in drawn
+        assert "TorchEngine" not in drawn
+        for explained in ("this package", "others", "slowest to fastest round"):
+            assert f"<!-- {explained} -->" in drawn
+        assert f"{CELL}, in prompts of {CELL.low + AROUND}-{CELL.high + AROUND} " in drawn
 
     def test_a_picture_of_nothing_right_is_drawn_too(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
@@ -123,6 +128,16 @@ class TestLines:
         assert "<!-- TorchEngine -->" in drawn
         assert "<!-- times official transformers code -->" in drawn
         assert "vLLM" not in drawn
+        assert drawn.count("<!-- 50 -->") == 2
+        assert drawn.count("<!-- 200 -->") == 1  # 100 passages of 200 tokens were not asked
+
+    def test_each_way_has_a_colour_of_its_own(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        samples = [sample(name, 1.0) for name in CONTENDERS]
+        tables = {CELL: report.lines(samples, "torch-engine", {}, CELL)}
+        report.draw_profile(tables, file := tmp_path / "profile.svg")
+        colours = re.findall(r"stroke: (#\w+); stroke-width: 1.5", file.read_text())
+        assert len(set(colours)) == len(CONTENDERS)
 
     def test_the_picture_of_a_profile_holds_every_point(
         self, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +190,7 @@ class TestWorkload:
         workload = Workload(load_tokenizer(qwen_file), qwen_file)
         first, second = (workload.request(CELL, seed) for seed in (1, 2))
         assert first.tokens == second.tokens == 10 * (50 + workload.overhead())
+        assert workload.overhead() == AROUND
         assert first.query != second.query
         assert not {*first.documents} & {*second.documents}
         assert workload.request(CELL, 1) == first

@@ -133,6 +133,26 @@ def test_a_document_from_far_below_keeps_the_picture_small() -> None:
     assert far.get_size_inches()[1] <= near.get_size_inches()[1] + 1
 
 
+def test_ranks_that_are_left_out_are_seen_to_be() -> None:
+    picture = plot_ranks(result_of("a", "b", "c", "d", indices=(17, 4, 5, 9)), relevant={17}, top=4)
+    (axes,) = picture.axes
+    rows = {text.get_text(): text.xy[1] for text in axes.texts if text.xy[0] == 0}
+    assert [rows[rank] for rank in ("5", "6", "10", "18")] == [4, 5, 7, 9]
+    dots = sorted(text.xy[1] for text in axes.texts if text.get_text() == "⋮")
+    assert dots == [6, 8]  # none between 5 and 6, nor before 5, which follows the fourth
+
+
+def test_the_star_is_explained_where_there_is_one() -> None:
+    assert "★ known to be relevant" in labels(plot_ranks(RESULT, relevant={2}))
+    assert "★ known to be relevant" not in labels(plot_ranks(RESULT, relevant={7}))
+    assert "★ known to be relevant" not in labels(plot_ranks(RESULT))
+
+
+def test_distributions_say_what_they_count() -> None:
+    shown = labels(plot_distributions([RESULT], [{2}]))
+    assert shown.count("documents") == 2
+
+
 def test_scores_below_the_threshold_are_hollow() -> None:
     faces = [face for _, _, face in markers(plot_scores(RESULT, threshold=0.5))]
     assert faces == [sheet.BLUE, sheet.BLUE, sheet.PAPER]

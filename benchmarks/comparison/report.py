@@ -12,7 +12,7 @@ from typing import Any
 
 from .contenders import CONTENDERS
 from .roofline import Limit
-from .workload import Cell
+from .workload import AROUND, Cell
 
 TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
 """Log-odds further than this from the reference's are wrong; as in the selfcheck."""
@@ -23,7 +23,9 @@ COLUMNS = (
     "peak memory above idle, MiB",
     "largest difference of log-odds",
 )
-OWN, RIVAL, LIMIT = "#0072B2", "#E69F00", "#000000"
+OWN, RIVAL, LIMIT, SPREAD = "#0072B2", "#E69F00", "#000000", "#555555"
+OWN_COLOURS = (OWN, "#56B4E9", "#009E73", "#CC79A7")
+RIVAL_COLOURS = ("#555555", RIVAL, "#000000", "#D55E00")
 """Colours that the colour-blind tell apart too (Okabe, Ito: Color Universal Design, 2008)."""
 MARKERS = "osD^vPX*"
 
@@ -169,10 +171,12 @@ def markdown(rows: Sequence[Line], cell: Cell) -> str:
 def draw(rows: Sequence[Line], cell: Cell, file: Path) -> None:
     """A bar for each way that is right, with its spread, and the limit as a line."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     kept = [one for one in rows if not one.wrong][::-1]
     limit = median(one.rate / one.share for one in rows)
-    figure = Figure(figsize=(8, 1.4 + 0.45 * len(kept)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8, 2.0 + 0.45 * len(kept)), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.barh(
         [one.label for one in kept],
@@ -182,22 +186,26 @@ def draw(rows: Sequence[Line], cell: Cell, file: Path) -> None:
             [one.rate - one.slowest for one in kept],
             [one.fastest - one.rate for one in kept],
         ],
-        error_kw={"ecolor": "#555555", "capsize": 3},
+        error_kw={"ecolor": SPREAD, "capsize": 3},
     )
+    beside = axes.get_yaxis_transform()  # a column of its own, which no bar and no line reaches
     for place, one in enumerate(kept):
-        axes.annotate(
-            f"{one.ratio:.2f}×",
-            (one.fastest, place),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.axvline(limit, color=LIMIT, linestyle="--", linewidth=1, label="matrix products alone")
-    axes.set_xlim(0, 1.12 * max([limit, *(one.fastest for one in kept)]))
+        axes.text(1.01, place, f"{one.ratio:.2f}×", transform=beside, va="center")
+    axes.axvline(limit, color=LIMIT, linestyle="--", linewidth=1)
+    axes.set_xlim(0, 1.04 * max([limit, *(one.fastest for one in kept)]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set(xlabel=f"prompt tokens a second, {cell}\n(×: times {rows[0].label})")
+    axes.set_xlabel(
+        f"prompt tokens a second, {cell}, in prompts of {cell.low + AROUND}-{cell.high + AROUND}\n"
+        f"×: times {rows[0].label}"
+    )
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, bbox_to_anchor=(1, 1))
+    handles = [
+        Patch(color=OWN, label="this package"),
+        Patch(color=RIVAL, label="others"),
+        Line2D([], [], color=SPREAD, marker="|", label="slowest to fastest round"),
+        Line2D([], [], color=LIMIT, linestyle="--", linewidth=1, label="matrix products alone"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(file)
 
 
@@ -205,14 +213,17 @@ def draw_profile(tables: Mapping[Cell, Sequence[Line]], file: Path) -> None:
     """A panel for each number of passages, and in it a line for each way over their lengths."""
     from matplotlib.figure import Figure
 
-    counts = sorted({cell.count for cell in tables})
-    shortest_first = sorted(tables, key=lambda cell: cell.low)
-    lengths = [*dict.fromkeys(cell.length for cell in shortest_first)]
     names = [name for name in CONTENDERS if any(_rights(rows, name) for rows in tables.values())]
     reference = CONTENDERS[reference_of(names)].label if names else ""
+    shortest_first = sorted(tables, key=lambda cell: cell.low)
+    lengths = {
+        count: [*dict.fromkeys(cell.length for cell in shortest_first if cell.count == count)]
+        for count in sorted({cell.count for cell in tables})
+    }
     figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
-    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
-    for panel, count in zip(panels, counts, strict=True):
+    widths = [len(measured) for measured in lengths.values()]
+    panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for panel, (count, measured) in zip(panels, lengths.items(), strict=True):
         for number, name in enumerate(names):
             found = {
                 cell.length: line.ratio
@@ -220,16 +231,16 @@ def draw_profile(tables: Mapping[Cell, Sequence[Line]], file: Path) -> None:
                 if cell.count == count
                 for line in _rights(rows, name)
             }
-            own = CONTENDERS[name].own
             panel.plot(
-                [lengths.index(length) for length in found],
+                [measured.index(length) for length in found],
                 [*found.values()],
-                color=OWN if own else RIVAL,
-                linestyle="-" if own else "--",
+                color=_colour(name, names),
+                linestyle="-" if CONTENDERS[name].own else "--",
                 marker=MARKERS[number % len(MARKERS)],
                 label=CONTENDERS[name].label,
             )
-        panel.set_xticks(range(len(lengths)), lengths)
+        panel.set_xticks(range(len(measured)), measured)
+        panel.set_xlim(-0.3, len(measured) - 0.7)
         panel.set(title=f"{count} passages", xlabel="tokens of each")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(bottom=0)  # of all, once every line is there: its top stays as it is
@@ -237,6 +248,14 @@ def draw_profile(tables: Mapping[Cell, Sequence[Line]], file: Path) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(file)
+
+
+def _colour(name: str, names: Sequence[str]) -> str:
+    """One colour for each way; ours are solid lines, the others' dashed."""
+    own = CONTENDERS[name].own
+    alike = [one for one in names if CONTENDERS[one].own == own]
+    colours = OWN_COLOURS if own else RIVAL_COLOURS
+    return colours[alike.index(name) % len(colours)]
 
 
 def _rights(rows: Sequence[Line], name: str) -> list[Line]:

@@ -14,6 +14,8 @@ from qwen3_ascend_rerank.runtime.paths import cache_folder
 
 MAX_LENGTH = 8192
 QUERY_WORDS = 12
+AROUND = 84
+"""Tokens of a prompt that are not its passage: head, default instruction, query, tail."""
 COMMON = {
     "vocab_size": 151669,
     "num_key_value_heads": 8,

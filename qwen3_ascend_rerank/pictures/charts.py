@@ -28,25 +28,43 @@ def plot_ranks(result: RerankResult, *, relevant: Collection[int] = (), top: int
     Args:
         result: what to show; a document's `index` is its rank before, counted from 0.
         relevant: indices of the documents that are known to be relevant: they get a star.
-        top: how many documents to show at most. Those that come from a lower rank than that start
-            below a gap.
+        top: how many documents to show at most. Among lower ranks than that, those that are left
+            out take one row together, with dots in it.
 
     Raises:
         InvalidInputError: there is nothing to show.
     """
     shown = _shown(result, top)
-    deeper = sorted(one.index for one in shown if one.index >= top)
-    before = {one.index: one.index for one in shown if one.index < top}
-    before |= {index: top + place for place, index in enumerate(deeper, 1)}
-
+    before, gaps = _rows_before(sorted(one.index for one in shown), top)
     rows = 1 + max(*before.values(), len(shown) - 1)
     picture, axes = sheet(result.query, rows, -0.25, 3.0)
     write(axes, 0, -1, "before", FAINT, side="center")
     write(axes, 1, -1, "after", FAINT, side="center")
     write(axes, 1, -1, "score", FAINT, shift=3.6)
+    if any(one.index in relevant for one in shown):
+        write(axes, 1, -1, "★ known to be relevant", FAINT, shift=7.4)
+    for row in gaps:
+        write(axes, 0, row, "⋮", FAINT, side="center")
     for after, one in enumerate(shown):
         _draw_slope(axes, one, before[one.index], after, relevant)
     return picture
+
+
+def _rows_before(ranks: Sequence[int], top: int) -> tuple[dict[int, int], list[int]]:
+    """The row of each of `ranks`, which rise, and the rows that stand for those left out."""
+    rows: dict[int, int] = {}
+    gaps: list[int] = []
+    last, row = top - 1, top - 1
+    for rank in ranks:
+        if rank < top:
+            rows[rank] = rank
+            continue
+        if rank > last + 1:
+            row += 1
+            gaps.append(row)
+        row += 1
+        rows[rank], last = row, rank
+    return rows, gaps
 
 
 def _draw_slope(
@@ -154,6 +172,7 @@ def plot_distributions(
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=POINTS - 1)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.set_ylabel("documents", fontsize=POINTS - 1, color=INK)
         ticks = [score for score in TICKS if low < log_odds_of(score) < high]
         axes.set_xticks([log_odds_of(score) for score in ticks], [f"{score:g}" for score in ticks])
         reached = sum(value >= cut for value in values)
