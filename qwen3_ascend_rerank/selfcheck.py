@@ -17,6 +17,7 @@ import itertools
 import logging
 import math
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -37,6 +38,8 @@ STRICTNESS: dict[Level, int] = {"off": 0, "invariants": 1, "auto": 2, "full": 3}
 TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
 """How far two computations of one log-odds may lie apart, by precision of the model's body."""
 
+ROOM = 4096
+"""Tokens in which any prompt of the selfcheck fits whole."""
 SHOWN = 3
 """How many failed checks an error spells out for each fault."""
 
@@ -133,8 +136,15 @@ async def check_engine(
         tokenizer: the tokenizer of its model.
         known: whether to ask for known answers too, where the model has some.
         chunks: whether to have prompts computed in chunks, where the engine does that.
+
+    Raises:
+        InvalidInputError: the engine takes no prompts as long as those that are asked.
     """
     examiner = _Examiner(engine, tokenizer)
+    asked: dict[str, Collection[str]] = {query: DOCUMENTS for query in QUERIES}
+    if known:
+        asked.update(LEXICAL_ANSWERS if engine.info.model == LEXICAL else TUTORIAL)
+    examiner.demand_room(asked)
     checks = await _invariants(examiner)
     if any(check.name == FINITE and not check.passed for check in checks):
         return Report(tuple(checks), examiner.tokens)  # whatever is asked, no number comes back
@@ -161,6 +171,20 @@ class _Examiner:
         batch = self._batch(query, documents, instruction)
         self.tokens += sum(batch.lengths())
         return await self._engine.score(batch)
+
+    def demand_room(self, asked: Mapping[str, Collection[str]]) -> None:
+        """Make sure that no document of a query would be cut: what is left has another answer."""
+        batches = [
+            self._batch(query, list(documents), max_length=ROOM)
+            for query, documents in asked.items()
+        ]
+        least = max((max(batch.lengths()) for batch in batches), default=0)
+        if least > self.info.max_length:
+            raise InvalidInputError(
+                f"max_length is {self.info.max_length}, too short for the selfcheck, whose prompts "
+                f"take up to {least} tokens: raise it to {least} or more, or pass "
+                'selfcheck="off"'
+            )
 
     def same(self, one: float, other: float) -> bool:
         return abs(one - other) <= self.tolerance
@@ -195,7 +219,11 @@ class _Examiner:
         return len(self._batch(query, []).prefix)
 
     def _batch(
-        self, query: str, documents: list[str], instruction: str = DEFAULT_INSTRUCTION
+        self,
+        query: str,
+        documents: list[str],
+        instruction: str = DEFAULT_INSTRUCTION,
+        max_length: int | None = None,
     ) -> PromptBatch:
         info = self.info
         return build_batch(
@@ -203,7 +231,7 @@ class _Examiner:
             instruction,
             query,
             documents,
-            info.max_length,
+            max_length or info.max_length,
             as_text=info.takes_text,
         )
 
@@ -322,6 +350,14 @@ PUBLISHED_NAME = re.compile(r"(^|/|\\|--)qwen3-reranker-(0(\.|___)6b|4b|8b)(/|\\
 """Repository ids, served names and folders that hold the published weights: with nothing behind the
 size, as fine-tunes have it. ModelScope writes ``___`` for the dot."""
 
+TUTORIAL = {
+    "What is the capital of China?": (
+        DOCUMENTS[0],
+        "Gravity is a force that attracts two bodies to each other.",
+    )
+}
+"""The vLLM Ascend tutorial's pairs: the right document, and another."""
+
 SWAPPED = 'It is near the answer turned round: "no" and "yes" are swapped; the order is [no, yes].'
 HEAD = (
     "The answers are right but for a factor: the head was not loaded, or with other weights than "
@@ -376,8 +412,7 @@ async def _known_answers(examiner: _Examiner) -> list[Check]:
 
 async def _published_answers(examiner: _Examiner, *, refuses: bool) -> list[Check]:
     """The vLLM Ascend tutorial's own pairs: 0.9995 and 5e-6 with the 0.6B model."""
-    query = "What is the capital of China?"
-    match, gravity = DOCUMENTS[0], "Gravity is a force that attracts two bodies to each other."
+    ((query, (match, gravity)),) = TUTORIAL.items()
     yes, no = (probability(value) for value in await examiner.ask(query, [match, gravity]))
     fault = SWAPPED if yes < 0.1 and no > 0.9 else TEMPLATE if refuses else OTHER_WEIGHTS
     return [

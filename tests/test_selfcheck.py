@@ -357,3 +357,24 @@ def test_a_damaged_memory_is_forgotten(memory: Path, content: str) -> None:
 
 def test_head_is_the_prompts_own() -> None:
     assert HEAD.startswith("<|im_start|>system")
+
+
+# -- room ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("level", "least"), [("auto", 120), ("full", 120), ("invariants", 104)])
+def test_a_max_length_that_is_too_short_for_the_selfcheck_is_named(level: str, least: int) -> None:
+    for max_length in (90, least - 1):
+        with Reranker("lexical", max_length=max_length, selfcheck=level) as reranker:
+            with pytest.raises(
+                InvalidInputError,
+                match=f"max_length is {max_length}, too short for the selfcheck.* to {least} or",
+            ):
+                reranker.start()
+    with Reranker("lexical", max_length=least, selfcheck=level) as reranker:
+        assert reranker.start().max_length == least
+
+
+def test_without_the_selfcheck_any_max_length_will_do() -> None:
+    with Reranker("lexical", max_length=60, selfcheck="off") as reranker:
+        reranker.start()
