@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
 import os
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from . import lexical
 from .engines import Engine, EngineSpec
 from .engines.base import ReplicatedEngine
+from .engines.threads import in_thread
 from .errors import EngineError, RerankError, SelfcheckError, described
 from .models import tokenizer_file
 from .prompt import QwenTokenizer, load_tokenizer
@@ -54,7 +55,7 @@ async def _begin(engine: Engine | EngineSpec, level: Level, tokenizer: str | Non
     if isinstance(engine, EngineSpec):
         if not engine.served:
             await _demand_runtime(engine, level)
-        engine = await asyncio.to_thread(engine.make)
+        engine = await in_thread(engine.make)
     try:
         await engine.start()
         if level != "off":
@@ -87,11 +88,11 @@ async def examine_again(
 async def _demand_runtime(spec: EngineSpec, level: Level) -> None:
     """Refuse a runtime that fails the probe now, or is remembered to have failed it."""
     if level == "full":
-        (await probe(spec)).demand(_subject(spec))
-    elif level == "auto" and recall(spec) is False:
+        (await probe(spec)).demand(await in_thread(partial(_subject, spec)))
+    elif level == "auto" and await in_thread(partial(recall, spec)) is False:
         raise SelfcheckError(
-            f"{_subject(spec)} failed the probe with the lexical model earlier; "
-            '`qwen3-rerank selfcheck` shows how, selfcheck="full" tries again'
+            f"{await in_thread(partial(_subject, spec))} failed the probe with the lexical model "
+            'earlier; `qwen3-rerank selfcheck` shows how, selfcheck="full" tries again'
         )
 
 
@@ -117,13 +118,13 @@ async def probe(spec: EngineSpec) -> Report:
     wanted. The outcome is remembered on disk.
     """
     report = await examine(replace(spec, model=lexical.NAME, called=None, tokenizer=None))
-    remember(spec, report)
+    await in_thread(partial(remember, spec, report))
     return report
 
 
 async def examine(spec: EngineSpec) -> Report:
     """Start the engine, ask it everything that it must know, and close it."""
-    engine = spec.make()
+    engine = await in_thread(spec.make)
     try:
         await engine.start()
         return await _check(engine, "full", spec.tokenizer)
@@ -156,7 +157,7 @@ def remember(spec: EngineSpec, report: Report) -> None:
 
 async def _check(engine: Engine, level: Level, tokenizer: str | None) -> Report:
     info = engine.info
-    opened = await asyncio.to_thread(open_tokenizer, tokenizer or info.tokenizer)
+    opened = await in_thread(partial(open_tokenizer, tokenizer or info.tokenizer))
     report = await check_engine(engine, opened, known=level != "invariants", chunks=level == "full")
     logger.info(
         "%s on %s: %d checks, %d failed, %d tokens",

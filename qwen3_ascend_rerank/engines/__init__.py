@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import lexical
 from ..errors import InvalidInputError
 from ..options import revealed
-from ..runtime.detect import detect
+from ..runtime.detect import glance
 from .base import Engine, EngineInfo, PromptBatch
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def choose_engine(wanted: str, model: str | None = None, *, served: bool = False
         return wanted
     if served:
         return SERVED
-    return "torch" if model == lexical.NAME else detect().best_engine
+    return "torch" if model == lexical.NAME else glance().best_engine
 
 
 @dataclass(frozen=True, slots=True)

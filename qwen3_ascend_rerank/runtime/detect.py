@@ -8,17 +8,22 @@ where either is broken. Whatever cannot be read is None.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
+from ..forks import in_child
 from . import npu_smi
 
 Platform = Literal["npu", "cuda", "cpu"]
@@ -41,6 +46,8 @@ _GPU_ROW = re.compile(r"^GPU \d+: (.+?)(?: \(UUID: .*\))?\s*$", re.MULTILINE)
 _CANN_VERSION = re.compile(r"^version=(\S+)", re.MULTILINE | re.IGNORECASE)
 
 NPU_SMI = ("npu-smi", "info")
+FAILED_SECONDS = 60.0
+"""How long it is remembered that a tool failed."""
 NPUS_VARIABLE = "ASCEND_RT_VISIBLE_DEVICES"
 
 CANN_HOMES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
@@ -50,6 +57,11 @@ _CANN_FOLDERS = ("/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/lat
 _CANN_OWN_FOLDERS = ("Ascend/cann", "Ascend/ascend-toolkit/latest")
 """The same for a user who is not root, below the home folder."""
 _CANN_FILES = ("*-linux/ascend_toolkit_install.info", "ascend_toolkit_install.info")
+
+
+_tools_lock = Lock()
+_told: dict[tuple[str, ...], tuple[str | None, float]] = {}
+"""What each command printed, and until when that holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +129,41 @@ def detect(
     Args:
         root: folder that stands for the file system's root.
         environ: environment variables; those of this process.
-        run: runs a command and returns what it prints, or None if it fails or hangs.
+        run: runs a command and returns what it prints, or None if it fails or hangs; what the
+            tools say here, which is remembered. One that hangs takes 10 s the first time, so this
+            is not to be called in an event loop.
         packages: folders of installed packages; ``sys.path``.
     """
+    run = tell_again if run is None else run
+    seen = glance(root=root, environ=environ, packages=packages, count_gpus=_count_gpus(run))
+    chip, driver = _DESCRIBE[seen.platform](run)
+    return replace(seen, chip=chip, driver=driver)
+
+
+def glance(
+    *,
+    root: Path = Path("/"),
+    environ: Mapping[str, str] | None = None,
+    packages: Sequence[str] | None = None,
+    count_gpus: Callable[[], int] | None = None,
+) -> Machine:
+    """What can be read at once, without running a command: all but `chip` and `driver`.
+
+    Args:
+        root: as for `detect`.
+        environ: as for `detect`.
+        packages: as for `detect`.
+        count_gpus: asked where no GPU has a device file, as under WSL; one if not given, where WSL
+            shows that there is any.
+    """
     environ = os.environ if environ is None else environ
-    run = run_command if run is None else run
-    platform, devices = _devices(root, environ, run)
-    chip, driver = _DESCRIBE[platform](run)
+    platform, devices = _devices(root, environ, count_gpus or partial(_has_wsl_gpu, root))
     cann = find_cann(root, environ)
     vllm, vllm_is_for_cpu = _vllm(packages)
     vllm_ascend = package_version("vllm-ascend", packages)
     return Machine(
         platform=platform,
         devices=devices,
-        chip=chip,
-        driver=driver,
         cann=cann[1] if cann else None,
         vllm=vllm,
         vllm_ascend=vllm_ascend,
@@ -140,6 +172,26 @@ def detect(
         transformers=package_version("transformers", packages),
         vllm_platform=_vllm_platform(vllm, vllm_is_for_cpu, vllm_ascend, platform, environ),
     )
+
+
+def tell_again(command: Sequence[str]) -> str | None:
+    """What `command` printed when it was last run: chips and drivers stay while a process lives.
+
+    One that failed is run again after a while, since the device may have been occupied.
+    """
+    asked = tuple(command)
+    with _tools_lock:
+        told, until = _told.get(asked, (None, 0.0))
+        if time.monotonic() >= until:
+            told = run_command(command)
+            _told[asked] = told, math.inf if told else time.monotonic() + FAILED_SECONDS
+    return told
+
+
+@in_child
+def _forget_tools() -> None:
+    global _tools_lock
+    _tools_lock = Lock()
 
 
 def run_command(command: Sequence[str], seconds: float = 10.0) -> str | None:
@@ -175,14 +227,15 @@ def ask_command(command: Sequence[str], seconds: float = 10.0) -> Answer:
     return Answer("failed" if process.returncode else "done", printed, complaint)
 
 
-def _devices(root: Path, environ: Mapping[str, str], run: RunCommand) -> tuple[Platform, int]:
+def _devices(
+    root: Path, environ: Mapping[str, str], count_gpus: Callable[[], int]
+) -> tuple[Platform, int]:
     npus = _visible(environ.get(NPUS_VARIABLE), device_nodes(root, "davinci"))
     if npus:
         return "npu", npus
     shown = environ.get("CUDA_VISIBLE_DEVICES")
     if _visible(shown, 1):
-        # Under WSL there are no device files, only nvidia-smi.
-        gpus = _visible(shown, device_nodes(root, "nvidia") or len(_gpu_names(run)))
+        gpus = _visible(shown, device_nodes(root, "nvidia") or count_gpus())
         if gpus:
             return "cuda", gpus
     return "cpu", 0
@@ -224,6 +277,14 @@ _DESCRIBE: dict[Platform, Callable[[RunCommand], tuple[str | None, str | None]]]
     "cuda": _describe_gpu,
     "cpu": lambda _: (None, None),
 }
+
+
+def _count_gpus(run: RunCommand) -> Callable[[], int]:
+    return lambda: len(_gpu_names(run))
+
+
+def _has_wsl_gpu(root: Path) -> bool:
+    return (root / "dev/dxg").exists() and shutil.which("nvidia-smi") is not None
 
 
 def _gpu_names(run: RunCommand) -> list[str]:

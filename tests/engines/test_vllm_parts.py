@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import multiprocessing
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -170,3 +171,13 @@ class TestGuard:
         monkeypatch.setattr(process, "_inheriting", True, raising=False)
         with pytest.raises(EngineError, match="import your script again"):
             launch.check_main_module()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads
+def test_a_fork_during_a_start_leaves_the_child_free_to_start() -> None:
+    with launch.one_at_a_time:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if launch.one_at_a_time.acquire(timeout=5) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,11 +1,24 @@
 """What `detect()` sees on machines that are laid out in a folder, with the tools' real output."""
 
+import shutil
+import subprocess
 import sys
 import time
 
 import pytest
 
-from qwen3_ascend_rerank.runtime.detect import Answer, Machine, ask_command, detect, run_command
+from qwen3_ascend_rerank.runtime import detect as module
+from qwen3_ascend_rerank.runtime.detect import (
+    FAILED_SECONDS,
+    NPU_SMI,
+    Answer,
+    Machine,
+    ask_command,
+    detect,
+    glance,
+    run_command,
+    tell_again,
+)
 from tests.runtime.computers import npus
 
 A2 = """\
@@ -354,3 +367,49 @@ class TestCommand:
 
     def test_that_prints_no_utf8_is_still_read(self):
         assert "caf" in run_command([sys.executable, "-c", r"import os; os.write(1, b'caf\xe9')"])
+
+
+class TestAGlance:
+    """What is known at once, since no tool runs."""
+
+    def test_sees_all_but_what_tools_say(self, computer):
+        computer.plug(*npus(2))
+        computer.prints["npu-smi"] = A2
+        whole = computer.detect()
+        seen = glance(root=computer.root, environ={}, packages=[])
+        assert (seen.platform, seen.devices, seen.chip) == ("npu", 2, None)
+        assert (whole.platform, whole.devices, whole.chip) == ("npu", 2, "910B3")
+
+    def test_runs_nothing(self, computer, monkeypatch):
+        monkeypatch.setattr(subprocess, "Popen", None)
+        for nodes in ([], npus(2), ["nvidia0"]):
+            computer.plug(*nodes)
+            assert glance(root=computer.root, environ={}, packages=[]).platform
+
+    def test_takes_wsl_at_its_word(self, computer, monkeypatch):
+        computer.plug("dxg")
+        for found, platform in (("/usr/lib/wsl/lib/nvidia-smi", "cuda"), (None, "cpu")):
+            monkeypatch.setattr(shutil, "which", lambda _, found=found: found)
+            assert glance(root=computer.root, environ={}, packages=[]).platform == platform
+
+
+class TestTools:
+    @pytest.fixture(autouse=True)
+    def nothing_told(self, monkeypatch):
+        monkeypatch.setattr(module, "_told", {})
+
+    def test_are_asked_once(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(
+            module, "run_command", lambda command: asked.append(command) or "a table"
+        )
+        assert {tell_again(NPU_SMI) for _ in range(5)} == {"a table"}
+        assert asked == [NPU_SMI]
+
+    def test_that_failed_are_asked_again_after_a_while(self, monkeypatch):
+        answers, now = [None, "a table"], [0.0]
+        monkeypatch.setattr(module, "run_command", lambda _: answers.pop(0))
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        assert [tell_again(NPU_SMI) for _ in range(3)] == [None] * 3
+        now[0] += FAILED_SECONDS + 1
+        assert tell_again(NPU_SMI) == "a table"

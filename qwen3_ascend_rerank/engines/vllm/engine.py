@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from ...runtime import probes
 from ...runtime.detect import Machine, detect
 from ...runtime.plan import Plan, Request, plan, read_quantization
 from ..base import EngineInfo, closed_for_good, log_odds_of
+from ..threads import in_thread
+from ..turns import Turns
 from . import launch, library
 from .processes import Processes
 
@@ -74,7 +77,8 @@ class VLLMEngine:
         self._closed = False
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._calls: set[asyncio.Future[float]] = set()
+        self._calls: set[asyncio.Future[list[float]]] = set()
+        self._turns = Turns(0)
 
     @property
     def info(self) -> EngineInfo:
@@ -95,10 +99,14 @@ class VLLMEngine:
         if self._closed:
             raise closed_for_good()
         launch.check_main_module()
-        await launch.in_thread(self._load)
+        await in_thread(self._load)
 
     async def score(self, batch: PromptBatch) -> list[float]:
-        """Log-odds of "yes", shape (len(batch),); all pairs are under way at once.
+        """Log-odds of "yes", shape (len(batch),).
+
+        Of all calls together as many pairs are under way as keep vLLM's batches full; a prompt is
+        made when its turn comes, and calls take turns, so that a small one does not wait for a
+        huge one.
 
         Raises:
             EngineError: vLLM turned a prompt away, or answered with something else than a score.
@@ -108,20 +116,19 @@ class VLLMEngine:
         if llm is None:
             raise EngineError("the engine is closed")
         parameters = self._parameters.clone()  # vLLM writes into them; each request gets a copy
-        calls = [
-            asyncio.ensure_future(self._score(llm, prompt, parameters))
-            for prompt in batch.prompts()
-        ]
-        self._calls.update(calls)
+        call = asyncio.ensure_future(
+            self._turns.map(partial(self._score, llm, parameters), batch.prompts(), len)
+        )
+        self._calls.add(call)
         try:
-            return await asyncio.gather(*calls)
+            return await call
         except asyncio.CancelledError:
             if self._closed:
                 raise EngineError("the engine was closed during the call") from None
             raise
         finally:
-            await _cancel(calls)
-            self._calls.difference_update(calls)
+            await _cancel([call])
+            self._calls.discard(call)
 
     async def aclose(self) -> None:
         """End the engine's processes, and a start that is still under way."""
@@ -130,13 +137,13 @@ class VLLMEngine:
             llm, self._llm = self._llm, None
         await _cancel(list(self._calls))
         if llm is None:
-            await launch.in_thread(self._processes.abandon_start)
+            await in_thread(self._processes.abandon_start)
             return
         if (handler := getattr(llm, "output_handler", None)) is not None:
             await _cancel([handler])  # else it logs the end as an error
-        await launch.in_thread(lambda: self._shut_down(llm))
+        await in_thread(lambda: self._shut_down(llm))
 
-    async def _score(self, llm: Any, prompt: list[int], parameters: Any) -> float:
+    async def _score(self, llm: Any, parameters: Any, prompt: list[int]) -> float:
         request = f"rerank-{next(self._numbers)}"
         try:
             outputs = llm.encode(self._prompt(prompt), parameters, request)
@@ -258,6 +265,7 @@ class VLLMEngine:
             chunk=library.chunk(llm),
             log_odds_exact=probes.log_odds_are_exact(accepted),
         )
+        self._turns.limit = library.tokens_under_way(llm)
         with self._lock:
             if not self._closed:
                 self._llm = llm

@@ -1,23 +1,19 @@
-"""How vLLM is started: a guarded script, the right environment, a thread of its own."""
+"""How vLLM is started: a guarded script, and the right environment."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import multiprocessing
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
 
 from ...errors import EngineError
-
-T = TypeVar("T")
+from ...forks import in_child
 
 GUARD = (
     "vLLM starts processes that import your script again, so what starts it must stand under a "
@@ -38,6 +34,12 @@ DEFAULTS = MappingProxyType(
 
 one_at_a_time = threading.Lock()
 """Held while an engine starts: the environment and new processes belong to the whole process."""
+
+
+@in_child
+def _renew_lock() -> None:
+    global one_at_a_time
+    one_at_a_time = threading.Lock()
 
 
 def check_main_module() -> None:
@@ -69,28 +71,6 @@ def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
         yield
     finally:
         _set(before)
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread of its own.
-
-    It is a daemon, since the interpreter waits at its exit for those of asyncio's pool, before it
-    lets anybody end what they do.
-    """
-    future: Future[T] = Future()
-
-    def run() -> None:
-        future.set_running_or_notify_cancel()
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is the caller's
-            future.set_exception(error)
-
-    try:
-        threading.Thread(target=run, name="qwen3-ascend-rerank-vllm", daemon=True).start()
-    except RuntimeError:  # the interpreter is ending and starts no more threads
-        run()
-    return await asyncio.wrap_future(future)
 
 
 def _set(values: Mapping[str, str | None]) -> None:

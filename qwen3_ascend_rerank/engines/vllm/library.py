@@ -15,6 +15,8 @@ from ...runtime.detect import Machine
 
 SHUTDOWN_SECONDS = 15.0
 """How long vLLM's processes may take to end by themselves; less leaves shared memory behind."""
+BATCHES = 2
+"""Batches that prompts are handed over for; what waits in vLLM is served in the order it came."""
 MESSAGING_SECONDS = 2.0
 """How long ZeroMQ may take to end."""
 
@@ -99,6 +101,11 @@ def chunk(llm: Any) -> int:
     names = ("enable_chunked_prefill", "chunked_prefill_enabled")  # the newer one first
     chunked = next((getattr(config, name) for name in names if hasattr(config, name)), False)
     return int(config.max_num_batched_tokens) if chunked else 0
+
+
+def tokens_under_way(llm: Any) -> int:
+    """Tokens of prompts that keep every batch full: of the one that is computed and the next."""
+    return BATCHES * int(llm.vllm_config.scheduler_config.max_num_batched_tokens)
 
 
 def version(machine: Machine) -> str:
