@@ -141,7 +141,7 @@ async def check_engine(
         InvalidInputError: the engine takes no prompts as long as those that are asked.
     """
     examiner = _Examiner(engine, tokenizer)
-    asked: dict[str, Collection[str]] = {query: DOCUMENTS for query in QUERIES}
+    asked: dict[str, Collection[str]] = dict.fromkeys(QUERIES, DOCUMENTS)
     if known:
         asked.update(LEXICAL_ANSWERS if engine.info.model == LEXICAL else TUTORIAL)
     examiner.demand_room(asked)

@@ -243,3 +243,19 @@ def test_a_failure_ends_its_call_and_no_other() -> None:
         assert turns.used == 0
 
     asyncio.run(run())
+
+
+def test_a_call_that_has_failed_does_not_wait_for_its_turn() -> None:
+    async def run() -> None:
+        turns, work = Turns(10), Work()
+        other = asyncio.create_task(turns.map(work, ["other"], lambda _: 8))
+        failing = asyncio.create_task(turns.map(work, [1, 9], lambda item: item))
+        await settle()
+        work.running[1].set_exception(ValueError("one"))
+        with pytest.raises(ValueError, match="one"):
+            await asyncio.wait_for(failing, 5)
+        assert work.begun == ["other", 1]
+        await work.end_all()
+        await other
+
+    asyncio.run(run())

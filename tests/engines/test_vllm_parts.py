@@ -22,7 +22,7 @@ from qwen3_ascend_rerank import (
     InvalidInputError,
     PromptBatch,
 )
-from qwen3_ascend_rerank.engines.vllm import VLLMEngine, launch
+from qwen3_ascend_rerank.engines.vllm import VLLMEngine, launch, library
 from qwen3_ascend_rerank.models import open_checkpoint
 from qwen3_ascend_rerank.runtime.detect import Machine
 
@@ -90,6 +90,54 @@ class TestAnswers:
     def test_are_not_asked_of_a_closed_engine(self) -> None:
         with pytest.raises(EngineError, match="the engine is closed"):
             ask(None)
+
+
+class SlowLLM(FakeLLM):
+    """Answers after a while, and knows what it was asked for and how much is under way."""
+
+    def __init__(self) -> None:
+        super().__init__([1.0])
+        self.asked: list[int] = []
+        self.under_way = self.most = 0
+
+    async def encode(self, prompt: Any, parameters: Any, request: str) -> AsyncIterator[Any]:
+        ids = prompt["prompt_token_ids"]
+        self.asked.append(ids[0])
+        self.under_way += len(ids)
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0.001)
+        self.under_way -= len(ids)
+        async for output in super().encode(prompt, parameters, request):
+            yield output
+
+
+class TestTurns:
+    def test_let_a_small_call_go_beside_a_huge_one(self) -> None:
+        engine, llm = VLLMEngine("lexical"), SlowLLM()
+        engine._llm, engine._parameters = llm, Parameters()
+        engine._info = EngineInfo("lexical", "vllm", "vllm", "cpu", "float32", 300, "")
+        engine._turns.limit = 100
+
+        def batch(name: int, count: int) -> PromptBatch:
+            ids, texts = [[3] * 7] * count, [""] * count
+            return PromptBatch([name, 2], ids, [6], "", "", texts, [False] * count)
+
+        async def run() -> None:
+            huge = asyncio.create_task(engine.score(batch(1, 500)))
+            await asyncio.sleep(0.01)
+            begun = len(llm.asked)
+            assert await engine.score(batch(2, 5)) == [1.0] * 5
+            assert len(llm.asked) - begun <= 5 * 2 + 20  # its own, as many, and what was before
+            assert await huge == [1.0] * 500
+
+        asyncio.run(run())
+        assert llm.most == 100
+
+    @pytest.mark.parametrize(("platform", "tokens"), [("cpu", 2048), ("npu", 4096), ("cuda", 4096)])
+    def test_keep_batches_full(self, platform: str, tokens: int) -> None:
+        scheduler = SimpleNamespace(max_num_batched_tokens=2048)
+        llm = SimpleNamespace(vllm_config=SimpleNamespace(scheduler_config=scheduler))
+        assert library.tokens_under_way(llm, platform) == tokens
 
 
 class TestPlan:

@@ -265,7 +265,7 @@ class VLLMEngine:
             chunk=library.chunk(llm),
             log_odds_exact=probes.log_odds_are_exact(accepted),
         )
-        self._turns.limit = library.tokens_under_way(llm)
+        self._turns.limit = library.tokens_under_way(llm, self._info.device)
         with self._lock:
             if not self._closed:
                 self._llm = llm

@@ -15,8 +15,9 @@ from ...runtime.detect import Machine
 
 SHUTDOWN_SECONDS = 15.0
 """How long vLLM's processes may take to end by themselves; less leaves shared memory behind."""
-BATCHES = 2
-"""Batches that prompts are handed over for; what waits in vLLM is served in the order it came."""
+BATCHES = {"cpu": 1}
+"""Batches that prompts are handed over for, 2 but on a CPU, where one takes long and a gap after it
+is nothing. What waits in vLLM is served in the order in which it came."""
 MESSAGING_SECONDS = 2.0
 """How long ZeroMQ may take to end."""
 
@@ -103,9 +104,10 @@ def chunk(llm: Any) -> int:
     return int(config.max_num_batched_tokens) if chunked else 0
 
 
-def tokens_under_way(llm: Any) -> int:
+def tokens_under_way(llm: Any, platform: str) -> int:
     """Tokens of prompts that keep every batch full: of the one that is computed and the next."""
-    return BATCHES * int(llm.vllm_config.scheduler_config.max_num_batched_tokens)
+    batch = int(llm.vllm_config.scheduler_config.max_num_batched_tokens)
+    return BATCHES.get(platform, 2) * batch
 
 
 def version(machine: Machine) -> str:
