@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from .errors import InvalidInputError
-from .request import unknown_name
+from .request import nearest
 
 logger = logging.getLogger("qwen3_ascend_rerank")
 
@@ -71,10 +71,12 @@ def _read(name: str, field: FieldInfo, check: Callable[[Any], object] | None, te
 
 def _warn_of_unknown(names: Iterable[str]) -> None:
     """Tell once of variables that look like settings, and are none."""
-    known = {ENVIRONMENT_PREFIX + name.upper() for name in (*names, *OTHERS)}
+    known = {name.upper() for name in (*names, *OTHERS)}
     present = {name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX)}
-    unknown = present - known
-    for name in sorted(unknown - _warned):
-        logger.warning("%s", unknown_name(name, "variable that is read", known))
+    unknown = present - {ENVIRONMENT_PREFIX + name for name in known}
+    for variable in sorted(unknown - _warned):
+        near = nearest(variable[len(ENVIRONMENT_PREFIX) :], known)
+        hint = f"; did you mean {ENVIRONMENT_PREFIX}{near}?" if near else ", and not read"
+        logger.warning("the variable %s is no setting%s", variable, hint)
     _warned.intersection_update(unknown)
     _warned.update(unknown)

@@ -161,10 +161,16 @@ def call_options(owner: object, given: Mapping[str, Any]) -> dict[str, Any]:
 def unknown_name(name: str, what: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a `name` that is none of `known`; `what` says what these are."""
     known = sorted(known)
-    spelt = {one.lower(): one for one in known}
-    near = [spelt[one] for one in get_close_matches(name.lower(), spelt, 1)]
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
     return UnknownNameError(f"{name} is no {what}; {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that was meant by `name`, if any looks like it."""
+    spelt = {one.lower(): one for one in known}
+    found = get_close_matches(name.lower(), spelt, 1)
+    return spelt[found[0]] if found else None
 
 
 def _is_number(value: object) -> bool:

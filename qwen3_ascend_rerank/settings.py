@@ -6,7 +6,7 @@ the environment as ``QWEN3_RERANK_<FIELD>``, e.g. ``QWEN3_RERANK_MODEL``; `engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
@@ -47,6 +47,14 @@ def checked_on_failure(value: Any) -> OnFailure:
 def checked_patience(patience: float | None) -> float | None:
     """Seconds above 0; None: as long as the engine tries."""
     return None if patience is None else checked_seconds("patience", patience)
+
+
+def refuse_unknown(kind: type[BaseModel], given: Iterable[str]) -> None:
+    """Raise for a setting that `kind` has not, with the nearest that it has."""
+    fields = kind.model_fields
+    names = [field.alias or name for name, field in fields.items()]
+    if unknown := sorted(set(given).difference(names, fields)):
+        raise unknown_name(unknown[0], f"setting of {kind.__name__}", names)
 
 
 class _RerankerFields(BaseModel):
@@ -151,10 +159,7 @@ class RerankSettings(_Fields):
     def _fill_from_environment(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        fields = cls.model_fields
-        names = [field.alias or name for name, field in fields.items()]
-        if unknown := sorted(values.keys() - names - fields.keys()):
-            raise unknown_name(unknown[0], f"setting of {cls.__name__}", names)
+        refuse_unknown(cls, values)
         filled = {**from_environment(_Fields.model_fields, CHECKS, values), **values}
         if filled.get("model") is None and filled.get("base_url") is None:
             filled["model"] = DEFAULT_MODEL

@@ -79,6 +79,14 @@ def test_an_option_of_the_torch_engine_is_named(name: str, value: Any, message: 
             reranker.start()
 
 
+def test_an_unknown_option_is_named_with_the_nearest() -> None:
+    with Reranker("lexical", engine_options={"batch_token": 64}) as reranker:
+        with pytest.raises(
+            InvalidInputError, match="no option batch_token; did you mean batch_tok"
+        ):
+            reranker.start()
+
+
 SERVED = {
     *("headers", "ca_file", "client_certificate", "concurrency", "documents_per_request"),
     *("connect_timeout", "request_timeout", "attempts", "patience", "dialect", "formatting"),

@@ -80,12 +80,14 @@ def test_an_unknown_variable_is_told_once_with_the_nearest(
 ) -> None:
     monkeypatch.setenv("QWEN3_RERANK_TOPN", "1")
     monkeypatch.setenv("qwen3_rerank_model", "lexical")
+    monkeypatch.setenv("QWEN3_RERANK_COLOUR", "red")
     monkeypatch.setenv("QWEN3_RERANK_CACHE", "/somewhere")
     for _ in range(3):
         RerankSettings()
     assert [record.message for record in caplog.records] == [
-        "QWEN3_RERANK_TOPN is no variable that is read; did you mean QWEN3_RERANK_TOP_N?",
-        "qwen3_rerank_model is no variable that is read; did you mean QWEN3_RERANK_MODEL?",
+        "the variable QWEN3_RERANK_COLOUR is no setting, and not read",
+        "the variable QWEN3_RERANK_TOPN is no setting; did you mean QWEN3_RERANK_TOP_N?",
+        "the variable qwen3_rerank_model is no setting; did you mean QWEN3_RERANK_MODEL?",
     ]
 
 

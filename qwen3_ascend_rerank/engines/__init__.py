@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import lexical
 from ..errors import InvalidInputError
 from ..options import revealed
+from ..request import nearest
 from ..runtime.detect import glance
 from .base import Engine, EngineInfo, PromptBatch
 
@@ -128,9 +129,11 @@ class EngineSpec:
                 "pass it there"
             )
         if not takes_any and (unknown := sorted(set(self.options) - known)):
+            near = nearest(unknown[0], known)
+            hint = f"did you mean {near}? It takes" if near else "it takes"
             raise InvalidInputError(
-                f"the {self.name} engine takes no option {', '.join(unknown)}; "
-                f"it takes {', '.join(sorted(known))}"
+                f"the {self.name} engine takes no option {', '.join(unknown)}; {hint} "
+                f"{', '.join(sorted(known))}"
             )
         where: dict[str, Any] = {"name": self.called}
         if self.served:

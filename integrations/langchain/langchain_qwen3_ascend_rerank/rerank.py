@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any, cast
 
 from langchain_core.callbacks import Callbacks
@@ -17,7 +19,9 @@ from qwen3_ascend_rerank import InvalidInputError
 from qwen3_ascend_rerank.address import API_KEY_VARIABLE
 from qwen3_ascend_rerank.component import CallOptions, Outcome, RerankComponent, marked_metadata
 from qwen3_ascend_rerank.options import public_options
-from qwen3_ascend_rerank.request import checked_list
+from qwen3_ascend_rerank.request import checked_list, nearest
+
+logger = logging.getLogger(__name__)
 
 
 class RerankInput(TypedDict):
@@ -151,11 +155,11 @@ class Qwen3AscendRerank(
             "pass LangChain's Documents: Document(page_content=text) for a text",
         )
         configured = ensure_config(config)["configurable"]
-        chosen = {
-            name: configured[f"rerank_{name}"]
-            for name in CallOptions.__annotations__
-            if f"rerank_{name}" in configured
-        }
+        known = {f"rerank_{name}": name for name in CallOptions.__annotations__}
+        chosen = {name: configured[key] for key, name in known.items() if key in configured}
+        for key in configured:
+            if key.startswith("rerank_") and key not in known:
+                _tell_of(key, nearest(key.removeprefix("rerank_"), known.values()))
         return {
             "query": given["query"],
             "documents": documents,
@@ -168,6 +172,13 @@ class Qwen3AscendRerank(
 
     async def _arun(self, call: dict[str, Any]) -> dict[str, Any]:
         return _apply(call, await self._arerank(call["query"], _texts(call), call["options"]))
+
+
+@cache
+def _tell_of(key: str, meant: str | None) -> None:
+    """Warn once of what may be somebody else's, but looks like an option misspelt."""
+    if meant is not None:
+        logger.warning("%s under configurable is not read; did you mean rerank_%s?", key, meant)
 
 
 def _texts(call: dict[str, Any]) -> list[str]:

@@ -10,10 +10,11 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from qwen3_ascend_rerank.component import CallOptions
+from qwen3_ascend_rerank.settings import refuse_unknown
 
 from .rerank import Qwen3AscendRerank
 
@@ -43,6 +44,13 @@ class Qwen3AscendRerankRetriever(BaseRetriever):
     """What ranks them; with no settings, as the environment says."""
     k: int | None = Field(None, ge=1)
     """How many documents to return at most; None: as many as the compressor keeps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            refuse_unknown(cls, values)
+        return values
 
     @override
     def _get_relevant_documents(

@@ -174,6 +174,15 @@ def test_options_come_through_the_config_of_a_chain(make, engine, documents):
     assert set(engine.instructions) == {"Find laws"}
 
 
+def test_an_option_misspelt_in_the_config_is_warned_of(compressor, documents, caplog):
+    config = {"configurable": {"rerank_topn": 1, "rerank_colour": "red", "thread_id": "1"}}
+    for _ in range(2):
+        assert len(compressor.invoke(asked(documents), config)) == 3
+    assert [record.message for record in caplog.records] == [
+        "rerank_topn under configurable is not read; did you mean rerank_top_n?"
+    ]
+
+
 def test_an_assigned_field_counts_from_the_next_call_on(loaded, documents):
     with Qwen3AscendRerank(model="lexical", top_n=1) as compressor:
         assert len(compressor.compress_documents(documents, QUERY)) == 1

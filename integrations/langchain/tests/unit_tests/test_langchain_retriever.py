@@ -84,6 +84,14 @@ def test_both_steps_are_traced_below_it(retriever, tracer, way):
     assert [run.name for run in root.child_runs] == ["ListRetriever", "Qwen3AscendRerank"]
 
 
+def test_an_unknown_setting_is_named(compressor, documents):
+    base = ListRetriever(documents=documents)
+    with pytest.raises(ValidationError, match="top_n is no setting of .* there are base_compress"):
+        Qwen3AscendRerankRetriever(base_retriever=base, base_compressor=compressor, top_n=3)
+    with pytest.raises(ValidationError, match="did you mean base_retriever"):
+        Qwen3AscendRerankRetriever(retriever=base, base_compressor=compressor)
+
+
 def test_a_wrong_k_is_refused(compressor, documents):
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         Qwen3AscendRerankRetriever(
