@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter
 
 import pytest
 from llama_index.core import Document, VectorStoreIndex
@@ -163,6 +164,9 @@ def test_the_score_is_the_cores_own(retriever, lexical):
     nodes = retriever.retrieve(QUESTION)
     with Reranker("lexical") as reranker:
         texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
-        expected = dict(zip(names(nodes), reranker.score(QUESTION, texts), strict=True))
-    for node in lexical.postprocess_nodes(nodes, query_str=QUESTION):
-        assert node.score == pytest.approx(expected[node.metadata["name"]], abs=1e-5)
+        scores = zip(names(nodes), reranker.score(QUESTION, texts), strict=True)
+    expected = dict(sorted(scores, key=itemgetter(1), reverse=True)[: lexical.top_n])
+    ranked = lexical.postprocess_nodes(nodes, query_str=QUESTION)
+    found = {node.metadata["name"]: node.score for node in ranked}
+    assert len(found) == 3
+    assert found == pytest.approx(expected, abs=1e-5)

@@ -223,14 +223,14 @@ def test_the_retriever_and_the_rerank_are_siblings_in_the_trace(lexical, bm25, t
     retriever = ContextualCompressionRetriever(base_compressor=lexical, base_retriever=bm25)
     retriever.invoke(QUESTION, {"callbacks": [tracer]})
     asyncio.run(retriever.ainvoke(QUESTION, {"callbacks": [tracer]}))
-    for root in tracer.roots:
-        assert [run.name for run in root.child_runs] == ["BM25", "Qwen3AscendRerank"]
+    children = [[run.name for run in root.child_runs] for root in tracer.roots]
+    assert children == [["BM25", "Qwen3AscendRerank"]] * 2
 
 
 def test_the_score_is_the_cores_own(lexical, passages):
     with Reranker("lexical") as reranker:
-        expected = reranker.score(QUESTION, [passage.page_content for passage in passages])
+        scores = reranker.score(QUESTION, [passage.page_content for passage in passages])
     ranked = lexical.compress_documents(passages, QUESTION)
-    for document in ranked:
-        index = ids(passages).index(document.id)
-        assert document.metadata["relevance_score"] == pytest.approx(expected[index], abs=1e-5)
+    found = {document.id: document.metadata["relevance_score"] for document in ranked}
+    expected = dict(zip(ids(passages), scores, strict=True))
+    assert found == pytest.approx(expected, abs=1e-5)
