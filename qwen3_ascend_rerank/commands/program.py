@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,7 @@ class Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            result = super().invoke(ctx)
+            result = _invoked(super().invoke, ctx)
             sys.stdout.flush()  # so that a reader who has gone shows here and not at exit
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -44,6 +45,23 @@ class Program(TyperGroup):
             print_error("; ".join(_described(error)))
             raise typer.Exit(1) from None
         return result
+
+
+def _invoked(invoke: Callable[[Any], Any], ctx: Any) -> Any:
+    """What a command gives; an error in a value says so if the environment gave it."""
+    try:
+        return invoke(ctx)
+    except Exception as error:
+        parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+        if parameter is not None and context is not None:  # click's, wherever typer has it from
+            source = context.get_parameter_source(parameter.name)
+            if getattr(source, "name", "") == "ENVIRONMENT":
+                variable = parameter.envvar
+                error.message = (  # type: ignore[attr-defined]
+                    f"{variable} in the environment is {os.environ.get(variable)!r}; "
+                    f"{getattr(error, 'message', error)}"
+                )
+        raise
 
 
 class ServeCommand(TyperCommand):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..request import checked_query
 from ..settings import RerankSettings
 from .inputs import STANDARD_INPUT, InputFormat, Passage, read_passages
 from .options import default, json_object, setting
@@ -122,6 +123,7 @@ def _passages(documents: list[str], files: list[str], form: InputFormat) -> list
 def _rank_once(
     settings: RerankSettings, query: str, passages: list[Passage], form: OutputFormat
 ) -> None:
+    checked_query(query)  # before anything is loaded
     model, loading = described_model(settings.model), None
     with settings.make_reranker() as reranker:
         if settings.timeout is None:  # else loading counts, too

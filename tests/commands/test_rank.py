@@ -95,6 +95,19 @@ class TestOutput:
         told = " ".join(run(QUERY, *PASSAGES, "--timeout", "60").stdout.split())
         assert re.search(r"\d+\.\d\d s with loading$", told)
 
+    def test_a_value_of_the_environment_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("QWEN3_RERANK_TOP_N", "zero")
+        told = " ".join(run(QUERY, BEIJING).stderr.replace("│", "").split())
+        assert "QWEN3_RERANK_TOP_N in the environment is 'zero'" in told
+        assert "integer" in told
+        monkeypatch.delenv("QWEN3_RERANK_TOP_N")
+        told = " ".join(run(QUERY, BEIJING, "--top-n", "zero").stderr.replace("│", "").split())
+        assert "environment" not in told
+
+    def test_an_empty_query_loads_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Reranker, "start", lambda _: pytest.fail("it loads"))
+        assert "query is empty" in run(" ", BEIJING).stderr
+
     def test_table_marks_what_was_truncated(self) -> None:
         shown = run(QUERY, BREAD, f"{BEIJING} " * 90, "--max-length", "150").stdout
         marked = [line for line in shown.splitlines() if "[truncated] " in line]

@@ -41,7 +41,8 @@ PATIENCE: Mapping[str, float] = {"connect_timeout": 5.0, "request_timeout": 30.0
 _STEPS = {
     ServerUnavailableError: "`curl -i {url}/v1/models` on this machine shows whether address, port "
     "and firewall are right; `qwen3-rerank serve` starts a server",
-    AuthenticationError: "`export QWEN3_RERANK_API_KEY=…` with the key that it was started with",
+    AuthenticationError: "`export QWEN3_RERANK_API_KEY=…` with the key that it was started with; "
+    "whoever runs it has it",
 }
 """What to do next, where the error itself does not say all."""
 

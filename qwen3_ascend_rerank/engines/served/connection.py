@@ -132,7 +132,8 @@ class Connection:
         if response.status_code != httpx.codes.OK:
             text = content.decode(errors="replace")
             raise error_of(
-                self.url, path, response.status_code, response.headers, text, self._secrets
+                *(self.url, path, response.status_code, response.headers, text, self._secrets),
+                with_key=authorised and self.has_key,
             )
         return self._json(path, response, content)
 

@@ -101,16 +101,31 @@ CHANGED = (AuthenticationError, ModelNotFoundError, MovedError, ReplacedError)
 """What says that a server is no longer what it was."""
 
 
+NO_KEY = "pass its key as api_key, or set QWEN3_RERANK_API_KEY"
+WRONG_KEY = (
+    "the key that was sent, from api_key or QWEN3_RERANK_API_KEY, is not the one that it was "
+    "started with; ask whoever runs it"
+)
+
+
 def error_of(
-    url: str, path: str, status: int, headers: Mapping[str, str], body: str, secrets: Iterable[str]
+    url: str,
+    path: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: str,
+    secrets: Iterable[str],
+    *,
+    with_key: bool = False,
 ) -> RerankError:
-    """The error for an answer that is not 200; nothing of `secrets` is in it."""
+    """The error for an answer that is not 200; nothing of `secrets` is in it.
+
+    `with_key` says whether a key was sent.
+    """
     said = excerpt(body, secrets)
     answered = f"answered {path} with {status}" + (f": {said}" if said else "")
     if status in (401, 403):
-        return AuthenticationError(
-            f"{url} {answered}; pass its key as api_key, or set QWEN3_RERANK_API_KEY"
-        )
+        return AuthenticationError(f"{url} {answered}; {WRONG_KEY if with_key else NO_KEY}")
     if status in PASSING:
         wait = retry_after(headers.get("retry-after"))
         return ServerFaultError(url, answered, status=status, retry_after=wait)
