@@ -97,8 +97,11 @@ def servers() -> Iterator[list[StandIn]]:
         yield [one, other]
 
 
-def test_servers_in_use_are_asked_anew_for_who_asks_for_more(servers: list[StandIn]) -> None:
-    with client(servers, selfcheck="off") as careless:
+@pytest.mark.parametrize("less", ["off", "invariants"])
+def test_servers_in_use_are_asked_anew_for_who_asks_for_more(
+    less: str, servers: list[StandIn]
+) -> None:
+    with client(servers, selfcheck=less) as careless:
         careless.start()
         before = [len(server.scored) for server in servers]
         with client(servers, selfcheck="auto") as careful:
