@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from qwen3_ascend_rerank import EngineError, PromptBatch, Reranker, SelfcheckError
+from qwen3_ascend_rerank import Engine, EngineError, PromptBatch, Reranker, SelfcheckError
 from qwen3_ascend_rerank.selfcheck import STRICTNESS, Level
 from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support import faults
@@ -127,3 +127,31 @@ def test_servers_that_do_not_pass_go_on_for_who_asks_for_less(servers: list[Stan
                 server.behave()
             assert is_right(found(careless))
             assert is_right(found(careful))  # it is asked again
+
+
+def test_a_check_that_none_passed_is_asked_of_none_that_comes_later(servers: list[StandIn]) -> None:
+    async def fine(part: Engine) -> None:
+        pass
+
+    async def never(part: Engine) -> None:
+        raise EngineError("never")
+
+    async def run() -> None:
+        with client(servers) as reranker:
+            engine = reranker._source.make()
+        try:
+            await engine.start()
+            await engine.admit(fine)
+            with pytest.raises(EngineError, match="never"):
+                await engine.admit(never)
+            servers[1].start()
+            for _ in range(200):
+                if len(engine._replicas.up) == 2:
+                    return
+                await asyncio.sleep(0.1)
+            raise AssertionError("the second server was not taken")
+        finally:
+            await engine.aclose()
+
+    servers[1].kill()
+    asyncio.run(run())
