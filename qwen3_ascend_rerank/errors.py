@@ -16,6 +16,7 @@ RerankError
 │   ├── ServerUnavailableError  no server answers in time, or only with faults; try again later
 │   ├── AuthenticationError  the server wants another API key
 │   └── UnsupportedServerError  the server answers, but cannot be asked for right scores
+├── CacheFolderError         no folder for what is kept between runs can be written (an OSError)
 ├── RerankTimeoutError       the call took longer than its timeout (a TimeoutError)
 └── RerankerClosedError      the Reranker was closed before or during the call
 ```
@@ -87,6 +88,10 @@ class AuthenticationError(EngineError):
 
 class UnsupportedServerError(EngineError):
     """The server answers, but cannot be asked in a way that gives right scores."""
+
+
+class CacheFolderError(RerankError, OSError):
+    """No folder can be written for what is constructed once and kept between runs."""
 
 
 class RerankTimeoutError(RerankError, TimeoutError):

@@ -517,6 +517,19 @@ def test_a_script_that_closes_nothing_still_ends() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
+def test_no_thread_of_its_own_outlives_a_script() -> None:
+    code = (
+        "import atexit, threading\n"
+        "atexit.register(lambda: print([one.name for one in threading.enumerate()]))\n"
+        "from qwen3_ascend_rerank import Reranker\n"
+        "from qwen3_ascend_rerank.testing import FakeEngine\n"
+        "reranker = Reranker(FakeEngine())\n"
+        "reranker.score('query', ['document'])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr, run.returncode) == ("['MainThread']\n", "", 0)
+
+
 def test_importing_the_package_is_light() -> None:
     code = (
         "import sys, time; began = time.process_time(); import qwen3_ascend_rerank;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 _PACKAGES = {"typer", "rich"}
@@ -19,7 +20,25 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     _speak_utf8()
-    app(prog_name="qwen3-rerank")
+    try:
+        app(prog_name="qwen3-rerank")
+    except SystemExit as end:
+        if end.code == 130:
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """End an interrupted program without the interpreter's own end.
+
+    That waits for threads in which a model is still being loaded, and takes C++ from under them.
+    """
+    from ..engines.shared import close_all_engines
+
+    close_all_engines()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(130)
 
 
 def _speak_utf8() -> None:

@@ -8,6 +8,7 @@ starts with the first Reranker and is a daemon, so it never keeps the interprete
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from threading import RLock, Thread
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 _lock = RLock()  # a finaliser may run while this thread holds it
 _loop: asyncio.AbstractEventLoop | None = None
+_thread: Thread | None = None
+END_SECONDS = 5.0
+"""How long the interpreter waits at its exit for the loop's last step."""
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
@@ -28,16 +32,30 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """The running background loop, started on first use."""
-    global _loop
+    global _loop, _thread
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            Thread(target=_loop.run_forever, name="qwen3-ascend-rerank", daemon=True).start()
+            _thread = Thread(target=_loop.run_forever, name="qwen3-ascend-rerank", daemon=True)
+            _thread.start()
         return _loop
+
+
+def _end() -> None:
+    """Let the loop finish its step: who still runs C++ when the interpreter ends is torn out of it.
+
+    Registered when this is imported, so that it runs after what ends engines.
+    """
+    if _loop is not None and _thread is not None and _thread.is_alive():
+        _loop.call_soon_threadsafe(_loop.stop)
+        _thread.join(END_SECONDS)
+
+
+atexit.register(_end)
 
 
 @in_child
 def _forget() -> None:
     # It has the loop's memory but not its thread.
-    global _loop, _lock
-    _loop, _lock = None, RLock()
+    global _loop, _thread, _lock
+    _loop, _thread, _lock = None, None, RLock()

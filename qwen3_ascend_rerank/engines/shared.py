@@ -204,11 +204,12 @@ def _be_first_at_exit() -> None:
     # Exit hooks run in reverse order. That of weakref, registered by its first finaliser, would
     # take an engine's processes apart before they are asked to end; that of multiprocessing.util,
     # registered when that is imported, would wait for them without end.
-    atexit.unregister(_close_at_exit)
-    atexit.register(_close_at_exit)
+    atexit.unregister(close_all_engines)
+    atexit.register(close_all_engines)
 
 
-def _close_at_exit() -> None:
+def close_all_engines() -> None:
+    """Close the engines that nobody closed; at exit."""
     with _lock:
         engines = list(_shared.values())
         _shared.clear()

@@ -8,6 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from ..errors import CacheFolderError
+
 VARIABLE = "QWEN3_RERANK_CACHE"
 _NAME = "qwen3-ascend-rerank"
 
@@ -20,12 +22,21 @@ def cache_folder() -> Path:
     of this user alone among the machine's temporary files.
 
     Raises:
-        OSError: none of these can be written, or the temporary one belongs to somebody else.
+        CacheFolderError: none of these can be written, or the temporary one belongs to somebody
+            else.
     """
     preferred = _preferred()
     if preferred is not None and _can_write(preferred):
         return preferred
-    return _private_temporary_folder()
+    try:
+        return _private_temporary_folder()
+    except CacheFolderError:
+        raise
+    except OSError as error:
+        raise CacheFolderError(
+            f"{preferred or 'the home folder'} cannot be written, and there is no folder for "
+            f"temporary files either ({error}); set {VARIABLE} to a folder that can be written"
+        ) from error
 
 
 def _preferred() -> Path | None:
@@ -56,7 +67,7 @@ def _private_temporary_folder() -> Path:
     mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
     closed = os.name == "nt" or not stat.S_IMODE(found.st_mode) & 0o022
     if not (stat.S_ISDIR(found.st_mode) and mine and closed and _can_write(folder)):
-        raise PermissionError(
+        raise CacheFolderError(
             f"{folder} is not a private folder of this user; set {VARIABLE} to one that is"
         )
     return folder

@@ -426,6 +426,25 @@ class TestProgram:
         _, errors = process.communicate(timeout=20)
         assert (process.returncode, errors) == (130, b"")
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")
+    def test_does_not_wait_for_a_model_that_is_being_loaded(self) -> None:
+        code = (
+            "import time\n"
+            "from qwen3_ascend_rerank.engines.torch import engine\n"
+            "engine.load = lambda *_, **__: (print('loading', flush=True), time.sleep(100))\n"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code + PROGRAM[2], "rank", "--model", "lexical", "x", "y"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert b"Traceback" not in errors
+
     @pytest.mark.parametrize("package", ["typer", "rich"])
     def test_says_what_to_install(self, package: str) -> None:
         code = f"import sys; sys.modules[{package!r}] = None; " + PROGRAM[2]

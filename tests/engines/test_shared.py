@@ -175,7 +175,7 @@ class TestTheEndOfOne:
         monkeypatch.setattr(shared, "_shared", {})
         with lexical() as reranker:
             reranker.start()
-            shared._close_at_exit()
+            shared.close_all_engines()
             with pytest.raises(EngineError, match="the program ends"):
                 reranker.start()
             device.may_close.set()
@@ -246,7 +246,7 @@ class TestAStartThatFails:
 class TestAReadyEngine:
     def test_that_was_closed_says_so_when_it_is_started(self, engine: Any) -> None:
         with Reranker(engine) as reranker:
-            with pytest.raises(RerankError, match="no model folder|127.0.0.1|guard"):
+            with pytest.raises(RerankError, match="no model folder|127.0.0.1|guard|needs"):
                 reranker.start()
             with pytest.raises(EngineError, match="closed: .* or its start failed; make a new"):
                 reranker.start()

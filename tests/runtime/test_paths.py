@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qwen3_ascend_rerank.errors import CacheFolderError
 from qwen3_ascend_rerank.runtime.paths import cache_folder
 
 
@@ -60,12 +61,12 @@ class TestAForeignTemporaryFolder:
         folder = cache_folder()
         monkeypatch.setattr(os, "getuid", lambda: mine + 1)
         folder.rename(folder.with_name(f"qwen3-ascend-rerank-{mine + 1}"))
-        with pytest.raises(PermissionError, match="QWEN3_RERANK_CACHE"):
+        with pytest.raises(CacheFolderError, match="QWEN3_RERANK_CACHE"):
             cache_folder()
 
     def test_that_others_may_write_is_refused(self) -> None:
         cache_folder().chmod(0o777)
-        with pytest.raises(PermissionError, match="private"):
+        with pytest.raises(CacheFolderError, match="private"):
             cache_folder()
 
     def test_that_is_a_link_is_refused(self, tmp_path: Path) -> None:
@@ -73,5 +74,17 @@ class TestAForeignTemporaryFolder:
         folder.rmdir()
         (tmp_path / "elsewhere").mkdir()
         folder.symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(PermissionError, match="private"):
+        with pytest.raises(CacheFolderError, match="private"):
             cache_folder()
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_where_nothing_can_be_written_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    with pytest.raises(CacheFolderError, match="No usable temp.*; set QWEN3_RERANK_CACHE to"):
+        cache_folder()
