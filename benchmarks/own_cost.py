@@ -56,7 +56,7 @@ def own_work(workload: Workload, tokenizer: QwenTokenizer, file: Path, rounds: i
     request = workload.request(Cell(TOKENS, TOKENS, DOCUMENTS), seed=1)
     with (
         Reranker(FakeEngine(), tokenizer=str(file)) as reranker,
-        patch.object(QwenTokenizer, "encode", remembering(tokenizer.encode)),
+        patch.object(QwenTokenizer, "_encode", remembering(tokenizer._encode)),
     ):
         (taken,) = alternating(
             rounds,

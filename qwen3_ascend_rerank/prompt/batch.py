@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from operator import ne
 
 from ..errors import QueryTooLongError
+from .ids import IdLists
 from .template import HEAD, TAIL, opening
 from .tokenizer import QwenTokenizer, Reading
 
@@ -29,7 +30,7 @@ class PromptBatch:
 
     prefix: list[int]
     """Ids shared by every prompt: the head, the instruction, the query, up to ``<Document>:``."""
-    documents: list[list[int]]
+    documents: Sequence[list[int]]
     """Ids of each document, cut so that its prompt has at most `max_length` tokens."""
     suffix: list[int]
     """Ids that end every prompt; the score is read at the last one."""
@@ -73,7 +74,10 @@ class PromptBatch:
     def lengths(self) -> list[int]:
         """Tokens of each whole prompt."""
         fixed = len(self.prefix) + len(self.suffix)
-        return [fixed + len(document) for document in self.documents]
+        documents = self.documents
+        if isinstance(documents, IdLists):
+            return [fixed + length for length in documents.lengths()]
+        return [fixed + len(document) for document in documents]
 
 
 class Question:
@@ -113,8 +117,10 @@ class Question:
     def part(self, documents: Sequence[str]) -> PromptBatch:
         """The prompts of some of the documents."""
         readings = self._tokenizer.read(documents, self.room, lead=" ", defused=self._as_text)
+        fitted = [self._fitted(reading) for reading in readings]
         return self._batch(
-            [self._fitted(reading) for reading in readings],
+            IdLists(ids for ids, _ in fitted),
+            [text for _, text in fitted],
             [len(reading.ids) > self.room for reading in readings],
             sum(reading.defused for reading in readings),
         )
@@ -122,22 +128,23 @@ class Question:
     def whole(self, parts: Sequence[PromptBatch]) -> PromptBatch:
         """The prompts of all `parts`."""
         return self._batch(
-            [one for part in parts for one in zip(part.documents, part.texts, strict=True)],
+            IdLists.joined(part.documents for part in parts),
+            [text for part in parts for text in part.texts],
             [cut for part in parts for cut in part.truncated],
             self._defused + sum(part.defused for part in parts),
         )
 
     def _batch(
-        self, documents: Sequence[tuple[list[int], str]], truncated: list[bool], defused: int
+        self, documents: IdLists, texts: list[str], truncated: list[bool], defused: int
     ) -> PromptBatch:
         instruction, query = self._texts
         return PromptBatch(
             prefix=self._prefix,
-            documents=[ids for ids, _ in documents],
+            documents=documents,
             suffix=self._tokenizer.tail,
             instruction=instruction,
             query=query,
-            texts=[text for _, text in documents],
+            texts=texts,
             truncated=truncated,
             defused=defused,
         )

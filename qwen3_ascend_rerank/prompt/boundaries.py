@@ -57,27 +57,41 @@ class Boundaries:
         # Characters that may be composed with others: at most four give one.
         self._reach = 4 * max(map(len, added), default=0) + 16
 
-    def after(self, text: str, place: int) -> int:
-        """The first one found at or behind `place`, which is above 0; else the text's end."""
-        for start in range(place, len(text), STEP):
-            for found in _BOUNDARY.finditer(text, start, start + STEP + 1):
+    def after(self, text: str, place: int, within: int) -> int | None:
+        """The first one found at `place`, which is above 0, or at most `within` characters behind.
+
+        The text's end is one. None: there is none so soon.
+        """
+        stop = min(place + within, len(text))
+        for start in range(place, stop, STEP):
+            for found in _BOUNDARY.finditer(text, start, min(start + STEP, stop) + 1):
                 if self._free(text, found.start()):
                     return found.start()
-        return len(text)
+        return len(text) if stop == len(text) else None
+
+    def holds_added(self, text: str, start: int, end: int) -> bool:
+        """Whether an added token is spelt in a part of `text`, or reaches into it."""
+        return not self._free_of_added(text[max(0, start - self._reach) : end + self._reach])
 
     def _free(self, text: str, place: int) -> bool:
-        around = text[max(0, place - self._reach) : place + self._reach]
-        if self._added.search(around):
+        return not self.holds_added(text, place, place)
+
+    def _free_of_added(self, text: str) -> bool:
+        if self._added.search(text):
             return False
-        return around.isascii() or not self._added.search(unicodedata.normalize("NFC", around))
+        return text.isascii() or not self._added.search(unicodedata.normalize("NFC", text))
 
 
 def known(parts: dict[str, Any]) -> bool:
-    """Whether a ``tokenizer.json`` composes and splits as the above says."""
+    """Whether a ``tokenizer.json`` composes, splits and joins as it is assumed here."""
     try:
         split, byte_level = parts["pre_tokenizer"]["pretokenizers"]
+        model = parts["model"]
+        odd = ("dropout", "ignore_merges", "continuing_subword_prefix", "end_of_word_suffix")
         return (
-            parts["normalizer"] == {"type": "NFC"}
+            model["type"] == "BPE"
+            and not any(model.get(name) for name in odd)
+            and parts["normalizer"] == {"type": "NFC"}
             and split["type"] == "Split"
             and split["pattern"] == {"Regex": PATTERN}
             and (split["behavior"], split["invert"]) == ("Isolated", False)

@@ -17,6 +17,7 @@ from ..errors import CorruptModelError, UnsupportedModelError
 from ..files import file_state
 from .added import QWEN_ADDED_TOKENS, mark_control_tokens, missing_from, over_the_cut, spelling
 from .boundaries import Boundaries, known
+from .runs import Runs, may_compose
 from .template import CONTROL_TOKENS, HEAD, TAIL
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 READ_AT_ONCE = 16_384
-"""Characters of a text that are read at least, before it is seen whether they are enough."""
+"""Characters of a text that are read, at most, before it is seen whether they are enough."""
+RUN = 8_192
+"""Characters behind these in which a boundary is looked for before a run is supposed."""
+READ_WHOLE = 32_768
+"""Characters of a text that need no boundary."""
 
 
 class Reading:
@@ -153,6 +158,8 @@ class QwenTokenizer:
         self._composes = bool(spelt)
         self._spelt = spelling(self._control.keys() | spelt)
         self._boundaries = Boundaries(self.added_tokens | composed.keys()) if known(parts) else None
+        stripping = any(token.lstrip for token in own.values())
+        self._runs = Runs(self._tokenizer, stripping=stripping)
         self._doubtful = spelling(self._control.keys() - set(QWEN_ADDED_TOKENS))
         self._seen: set[str] = set()
 
@@ -177,8 +184,10 @@ class QwenTokenizer:
     ) -> list[Reading]:
         """Read each text until there are more than `count` ids, or to its end.
 
-        They are the ids of the whole text: what is read ends at a boundary of the tokenizer's own,
-        which is never far, unless one word or one run of white space or marks is long.
+        The first of them, `count` and one more, are those of the whole text: what is read ends at a
+        boundary of the tokenizer's own, or in a run of which enough is sure. Only a run of marks
+        that may be composed is read to its end, one with added tokens in it, and white space where
+        such a token may take it.
 
         Args:
             texts: what to read.
@@ -190,22 +199,42 @@ class QwenTokenizer:
         readings = [Reading(text, lead) for text in texts]
         unread = readings
         while unread:
-            parts = [self._next_part(reading, size, defused) for reading in unread]
+            parts = [self._next_part(reading, size, count, defused) for reading in unread]
             for reading, part, ids in zip(unread, parts, self._encode(parts), strict=True):
                 reading.add(part, ids)
             unread = [one for one in unread if not one.whole and len(one.ids) <= count]
         return readings
 
-    def _next_part(self, reading: Reading, size: int, defused: bool) -> str:
-        end = reading.end + size
-        if end < len(reading.text) and self._boundaries is not None:
-            part = self.readable(reading.take(self._boundaries.after(reading.text, end)))
-        else:
-            part = self.readable(reading.take(len(reading.text)))
+    def _next_part(self, reading: Reading, size: int, count: int, defused: bool) -> str:
+        part = self.readable(reading.take(self._end(reading, size, count)))
         if defused:
             given, part = part, self.defuse(part)
             reading.defused |= part != given
         return reading.before + part
+
+    def _end(self, reading: Reading, size: int, count: int) -> int:
+        """Where the next part may end."""
+        text, start = reading.text, reading.end
+        if self._boundaries is None or len(text) - start <= READ_WHOLE:
+            return len(text)
+        within = RUN
+        while True:
+            found = self._boundaries.after(text, start + size, within)
+            if found is None:
+                found = self._end_in_run(reading, start + size + within, count)
+            if found is not None:
+                return found
+            within *= 2
+
+    def _end_in_run(self, reading: Reading, end: int, count: int) -> int | None:
+        """Where, near `end`, a part has enough ids that are those of the text; None: it has not."""
+        text, start, boundaries = reading.text, reading.end, self._boundaries
+        near = range(end, min(end + RUN, len(text)))
+        end = next((place for place in near if not may_compose(text[place])), start)
+        if end == start or boundaries is None or boundaries.holds_added(text, start, end):
+            return None
+        sure = self._runs.first(reading.before + self.readable(text[start:end]))
+        return end if len(reading.ids) + len(sure) > count else None
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)

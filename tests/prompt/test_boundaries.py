@@ -59,6 +59,8 @@ def tokenizer(request: pytest.FixtureRequest, qwen_file: Path) -> QwenTokenizer:
 def little_at_once(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "READ_AT_ONCE", request.param)
+        patch.setattr(reading, "READ_WHOLE", 0)
+        patch.setattr(reading, "RUN", 3)
         patch.setattr(boundaries, "STEP", 5)
         yield
 
@@ -75,6 +77,10 @@ def test_parts_of_a_text_give_the_ids_of_the_whole(
     (found,) = tokenizer.read([text], 10**6, lead=" ")
     assert found.ids == whole
     assert found.whole
+    for count in range(len(whole)):
+        (some,) = tokenizer.read([text], count, lead=" ")
+        assert len(some.ids) > count
+        assert some.ids[: count + 1] == whole[: count + 1]
     assert found.read == " " + tokenizer.readable(text)
 
 
@@ -102,15 +108,21 @@ def test_a_prompt_is_that_of_the_whole_text(
 
 @pytest.mark.parametrize(
     "text",
-    ["a" * 3000, " " * 3000, "\n" * 3000, " \n" * 1500, "\u0301" * 3000, "中" * 3000, "." * 3000,
-     "한" * 3000, "\r\n \t" * 800, "e\u0301" * 1500, "[DRUG]" * 500],
+    [
+        "a" * 3000, "word" * 700, "没有空格" * 700, " " * 300 + "\n" + " " * 300, " " * 3000,
+        "\n" * 3000, " \n" * 1500, "\u0301" * 3000, "中" * 3000, "." * 3000, "한" * 3000,
+        "\r\n \t" * 800, "e\u0301" * 1500, "[DRUG]" * 500,
+    ],
     ids=lambda text: repr(text[:4]),
 )  # fmt: skip
-def test_runs_without_a_boundary_are_read_right(tokenizer: QwenTokenizer, text: str) -> None:
-    (whole,) = tokenizer.encode([" " + text + " end"])
-    for count in (1, 10, 100):
-        (found,) = tokenizer.read([text + " end"], count, lead=" ")
-        assert found.ids[: count + 1] == whole[: count + 1]
+def test_runs_without_a_boundary_are_read_right(
+    tokenizer: QwenTokenizer, little_at_once: None, text: str
+) -> None:
+    for more in ("", " end", "end", "\u0301", "\u0316", "\n", "[DRUG]"):
+        (whole,) = tokenizer.encode([" " + text + more])
+        for count in (1, 10, 100):
+            (found,) = tokenizer.read([text + more], count, lead=" ")
+            assert found.ids[: count + 1] == whole[: count + 1]
 
 
 def test_little_more_is_read_than_is_needed() -> None:
