@@ -4,6 +4,7 @@ from .engines import Engine, EngineInfo, PromptBatch
 from .errors import (
     AuthenticationError,
     CorruptModelError,
+    DocumentError,
     EngineDeadError,
     EngineError,
     InvalidInputError,
@@ -33,6 +34,7 @@ __all__ = [
     "NOT_GIVEN",
     "AuthenticationError",
     "CorruptModelError",
+    "DocumentError",
     "Engine",
     "EngineDeadError",
     "EngineError",

@@ -73,8 +73,9 @@ class Calls:
             if self._closed:
                 raise RerankerClosedError("this Reranker was closed during the call") from None
             raise
-        except RerankError:
-            raise
+        except RerankError as error:
+            # Its message says all, and the way to it nothing; a cause stays.
+            raise error.with_traceback(None) from error.__cause__
         except (TimeoutError, asyncio.TimeoutError) as error:
             if timeout is None or loop.time() < began + timeout:  # something else took too long
                 raise EngineError(f"the call failed: {described(error)}") from error

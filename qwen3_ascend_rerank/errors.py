@@ -11,6 +11,7 @@ RerankError
 │   └── CorruptModelError    files missing, damaged or incomplete
 ├── MissingDependencyError   an optional package is not installed (an ImportError)
 ├── EngineError              the engine failed, or answered with something that is no score
+│   ├── DocumentError        the engine fails at one document, and at no other
 │   ├── EngineDeadError      the engine's process is gone; a new Reranker starts a new one
 │   ├── SelfcheckError       the engine runs, and computes wrong scores
 │   ├── ServerUnavailableError  no server answers in time, or only with faults; try again later
@@ -68,6 +69,28 @@ class MissingDependencyError(RerankError, ImportError):
 
 class EngineError(RerankError):
     """The engine failed, or returned something that is not a score."""
+
+
+class DocumentError(EngineError):
+    """The engine fails at one document, and scores the others."""
+
+    def __init__(self, index: int, what: str) -> None:
+        """Name it.
+
+        Args:
+            index: its place among the documents of the call.
+            what: what it does, to follow its name in a sentence.
+        """
+        super().__init__(f"documents[{index}] {what}")
+        self.index = index
+        self.what = what
+
+    def at(self, index: int) -> DocumentError:
+        """The same of a document at another place."""
+        return type(self)(index, self.what)
+
+    def __reduce__(self) -> tuple[type[DocumentError], tuple[int, str]]:
+        return type(self), (self.index, self.what)
 
 
 class EngineDeadError(EngineError):

@@ -21,7 +21,7 @@ from .calls import Calls, wait
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
 from .engines.loop import submit
 from .engines.shared import EngineLease
-from .errors import EngineDeadError, EngineError, InvalidInputError, RerankError
+from .errors import DocumentError, EngineDeadError, EngineError, InvalidInputError, RerankError
 from .lifetime import Closing
 from .models.location import Location
 from .options import checked_options, public_options
@@ -492,6 +492,8 @@ class Reranker(Closing):
         except EngineDeadError:
             self._lease.disown()
             raise
+        except DocumentError as error:  # it counts what it was asked, not what the caller passed
+            raise error.at(request.documents.index(documents[error.index])) from None
         except RerankError:
             raise
         except Exception as error:

@@ -11,11 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from qwen3_ascend_rerank import Reranker, RerankerClosedError, RerankTimeoutError
+from qwen3_ascend_rerank import (
+    DEFAULT_INSTRUCTION,
+    EngineError,
+    Reranker,
+    RerankerClosedError,
+    RerankTimeoutError,
+)
 from qwen3_ascend_rerank.engines.loop import submit
-from qwen3_ascend_rerank.engines.served import lanes
+from qwen3_ascend_rerank.engines.served import ServedEngine, lanes
+from qwen3_ascend_rerank.prompt import build_batch
+from qwen3_ascend_rerank.startup import open_tokenizer
 from tests.support import faults
 from tests.support.dialects import VLLM
+from tests.support.oracle import by_length
 from tests.support.processes import wait_until
 from tests.support.served import DOCUMENTS, QUERY, client, found, is_right
 from tests.support.stand_in import FOR_EVER, StandIn
@@ -158,25 +167,65 @@ def test_no_more_requests_are_in_flight_than_wanted(server: StandIn) -> None:
     options = {"concurrency": 3, "documents_per_request": 2, "request_timeout": 60}
     with client(server, engine_options=options) as reranker, ThreadPoolExecutor(16) as threads:
         reranker.start()
+        assert wait_until(lambda: server.connections <= 1, 5)
+        server.requests.clear()
+        server.most_at_once = 0
         server.misbehave(faults.slow(0.02), times=FOR_EVER)
         calls = [threads.submit(found, reranker) for _ in range(16)]
         assert all(is_right(call.result(30)) for call in calls)
-    assert server.most_at_once == 3
-    assert server.connections <= 3
+        assert server.most_at_once == 3
+        assert server.connections <= 3
     assert max(len(one.json["input"]) for one in server.scored) <= 2
 
 
-def test_connections_are_kept_for_the_next_calls_and_closed_when_they_are_old(
-    reranker: Reranker, server: StandIn, monkeypatch: pytest.MonkeyPatch
+def test_connections_are_kept_for_the_next_calls_and_closed_when_they_are_idle(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        server.misbehave(faults.slow(0.2), times=8)
-        assert all(call.result(30) for call in [threads.submit(found, reranker) for _ in range(8)])
-        assert all(call.result(30) for call in [threads.submit(found, reranker) for _ in range(8)])
-    assert server.connections == 8
-    monkeypatch.setattr(lanes, "KEPT_SECONDS", 0.0)
-    assert is_right(found(reranker))
-    assert wait_until(lambda: server.connections == 1, 5)
+    """By the client, before the server does: nothing is left half closed."""
+    monkeypatch.setattr(lanes, "KEPT_SECONDS", 3.0)
+    options = {**UNHURRIED, "recheck": 3600.0}
+    with client(server, engine_options=options) as reranker, ThreadPoolExecutor(8) as threads:
+        reranker.start()
+        server.misbehave(faults.slow(0.5), times=16)
+        for _ in range(2):
+            calls = [threads.submit(found, reranker) for _ in range(8)]
+            assert all(call.result(30) for call in calls)
+        used = {one.connection for one in server.scored[-8:]}
+        assert used <= {one.connection for one in server.scored[-16:-8]}
+        assert wait_until(lambda: server.connections == 0, 10)
+        waiting = [one.status for one in psutil.Process().net_connections("tcp")]
+        assert psutil.CONN_CLOSE_WAIT not in waiting
+        assert is_right(found(reranker))
+
+
+def test_a_closed_engine_ends_what_runs_at_once_and_says_so(server: StandIn) -> None:
+    server.dialect = VLLM(compute=by_length)
+
+    async def run() -> None:
+        engine = ServedEngine("lexical", base_url=[server.url], **UNHURRIED)
+        await engine.start()
+        server.misbehave(faults.slow(60), times=FOR_EVER)
+        tokenizer = open_tokenizer("lexical")
+        documents = [f"{number} moons" for number in range(200)]
+        batches = [
+            build_batch(tokenizer, DEFAULT_INSTRUCTION, QUERY, some, 512)
+            for some in (documents, DOCUMENTS)
+        ]
+        calls = [asyncio.create_task(engine.score(batch)) for batch in batches]
+        await asyncio.to_thread(wait_until, lambda: len(server.scored) > 8, 10)
+        await engine.aclose()
+        done, _ = await asyncio.wait(calls, timeout=5)
+        assert len(done) == 2
+        for call in calls:
+            with pytest.raises(EngineError, match="closed"):
+                await call
+        with pytest.raises(EngineError, match="closed"):
+            await engine.score(batches[1])
+        await asyncio.sleep(0)
+        assert not asyncio.all_tasks() - {asyncio.current_task()}
+
+    asyncio.run(run())
+    assert wait_until(lambda: all(one.abandoned or one.answered for one in server.scored), 5)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from qwen3_ascend_rerank import Reranker, RerankError, UnsupportedServerError
-from qwen3_ascend_rerank.engines.served import replica
 from tests.support import faults
 from tests.support.dialects import VLLM, good_template, short_template
 from tests.support.oracle import oracle
@@ -85,15 +84,15 @@ def test_a_killed_server_that_comes_back_as_another_is_an_error(
             call.result()
 
 
-def test_a_restart_in_a_quiet_time_is_noticed(
-    reranker: Reranker, server: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.kill()
-    server.dialect = OTHER
-    server.start()
-    monkeypatch.setattr(replica, "QUIET_SECONDS", 0.0)
-    with pytest.raises(UnsupportedServerError, match="another model"):
-        found(reranker)
+def test_a_restart_in_a_quiet_time_is_noticed(server: StandIn) -> None:
+    with client(server, engine_options={"recheck": 0.1}) as reranker:
+        assert is_right(found(reranker))
+        server.kill()
+        server.dialect = OTHER
+        server.start()
+        time.sleep(0.2)
+        with pytest.raises(UnsupportedServerError, match="another model"):
+            found(reranker)
 
 
 def test_the_same_server_is_asked_once_more_after_a_break_and_then_believed(

@@ -42,6 +42,7 @@ from tests.support.dialects import (
     short_template,
 )
 from tests.support.faults import Fault, body, broken, page, status
+from tests.support.oracle import by_length
 from tests.support.served import DOCUMENTS, LIMIT, QUERY, cases, client, found, is_right
 from tests.support.stand_in import FOR_EVER, StandIn
 
@@ -171,11 +172,6 @@ def test_who_makes_the_prompt_must_be_known(counted: Any) -> None:
 # -- instructions ----------------------------------------------------------------------------------
 
 INSTRUCTION = "Find the river"
-
-
-async def by_length(prompts: list[list[int]]) -> list[float]:
-    """The scores of a model to which the instruction matters: here its length."""
-    return [(len(prompt) - 110) / 12 for prompt in prompts]
 
 
 def uncounted(_: int) -> Any:

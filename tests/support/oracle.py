@@ -3,10 +3,19 @@
 import asyncio
 from functools import cache
 
+from qwen3_ascend_rerank.engines.served import identity, probing
 from qwen3_ascend_rerank.engines.torch import TorchEngine
-from qwen3_ascend_rerank.prompt import PromptBatch
+from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch
+from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS
+from qwen3_ascend_rerank.startup import open_tokenizer
 
 LONGEST = 4096
+FIRST = [
+    (probing.QUERY, probing.DOCUMENTS),
+    (identity.QUERY, identity.DOCUMENTS),
+    *((query, list(answers)) for query, answers in LEXICAL_ANSWERS.items()),
+]
+"""What clients ask when they start, and what the tests ask most."""
 
 
 class Oracle:
@@ -15,7 +24,15 @@ class Oracle:
     def __init__(self) -> None:
         self._engine = TorchEngine("lexical", max_length=LONGEST)
         self._known: dict[tuple[int, ...], float] = {}
-        asyncio.run(self._engine.start())
+        asyncio.run(self._begin())
+
+    async def _begin(self) -> None:
+        """Load, and compute what every client asks first, before anybody waits for it."""
+        await self._engine.start()
+        tokenizer = open_tokenizer("lexical")
+        for query, documents in FIRST:
+            batch = build_batch(tokenizer, DEFAULT_INSTRUCTION, query, documents, LONGEST)
+            await self.score(list(batch.prompts()))
 
     async def score(self, prompts: list[list[int]]) -> list[float]:
         """The log-odds of each prompt, shape (len(prompts),)."""
@@ -30,6 +47,11 @@ class Oracle:
 def oracle() -> Oracle:
     """The one of this process."""
     return Oracle()
+
+
+async def by_length(prompts: list[list[int]]) -> list[float]:
+    """Scores that cost nothing, of a model that minds only how long a prompt is."""
+    return [(len(prompt) - 110) / 12 for prompt in prompts]
 
 
 def _bare(prompts: list[tuple[int, ...]]) -> PromptBatch:

@@ -20,7 +20,6 @@ from ...errors import (
     AuthenticationError,
     EngineError,
     RerankError,
-    ServerUnavailableError,
     UnsupportedServerError,
 )
 from ...prompt import QwenTokenizer, load_tokenizer
@@ -39,8 +38,6 @@ PATIENCE: Mapping[str, float] = {"connect_timeout": 5.0, "request_timeout": 30.0
 """How long a single request may take, unless `engine_options` say otherwise."""
 
 _STEPS = {
-    ServerUnavailableError: "`curl -i {url}/v1/models` on this machine shows whether address, port "
-    "and firewall are right; `qwen3-rerank serve` starts a server",
     AuthenticationError: "`export QWEN3_RERANK_API_KEY=…` with the key that it was started with; "
     "whoever runs it has it",
 }
@@ -160,7 +157,7 @@ async def _template(
     manner = found.manner
     if not manner.dialect.takes_text:
         try:
-            manner, _ = await prober.find([_TEXT_DIALECT])
+            manner = await prober.find([_TEXT_DIALECT])
         except UnsupportedServerError as error:
             return Diagnosis(
                 check,

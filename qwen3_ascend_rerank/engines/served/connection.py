@@ -92,8 +92,17 @@ class Connection:
         """The JSON at `path`, None where there is none; asked as anybody if not `authorised`."""
         return await self._send("GET", path, None, authorised)
 
-    async def post(self, path: str, body: Mapping[str, Any], *, authorised: bool = True) -> Any:
+    async def post(
+        self, path: str, body: Mapping[str, Any], *, authorised: bool = True, new: bool = False
+    ) -> Any:
         """The JSON that answers `body`; waits until fewer than `concurrency` are in flight.
+
+        Args:
+            path: where to.
+            body: what to ask.
+            authorised: whether with the key.
+            new: by a new connection, which behind a balancer may lead elsewhere than those that
+                are kept; it waits for nobody.
 
         Raises:
             AuthenticationError: the server wants another key.
@@ -101,6 +110,8 @@ class Connection:
             ServerFaultError: it cannot be reached, or cannot answer now.
             AnswerFaultError: what it answers is no JSON.
         """
+        if new:
+            return await self._send("POST", path, body, authorised, new=True)
         async with self._slots:
             return await self._send("POST", path, body, authorised)
 
@@ -109,12 +120,18 @@ class Connection:
         await self._lanes.aclose()
 
     async def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        authorised: bool,
+        *,
+        new: bool = False,
     ) -> Any:
         limit = self._options.request_timeout
         try:
             response, content = await asyncio.wait_for(
-                self._exchange(method, path, body, authorised), limit
+                self._exchange(method, path, body, authorised, new), limit
             )
         except httpx.ConnectTimeout:
             limit = self._options.connect_timeout
@@ -159,14 +176,14 @@ class Connection:
         return ServerFaultError(self.url, f"cannot be reached: {said}")
 
     async def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool
+        self, method: str, path: str, body: Mapping[str, Any] | None, authorised: bool, new: bool
     ) -> tuple[httpx.Response, bytes]:
         """The response and its body, as long as it has an end."""
         # One who has no key need not have the other headers either, which may open a gateway.
         headers = self._headers if authorised else None
         content = bytearray()
         async with (
-            self._lanes.one() as client,
+            self._lanes.one(new=new) as client,
             client.stream(method, path, json=body, headers=headers) as response,
         ):
             async for piece in response.aiter_bytes():

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...errors import EngineError
+from ...errors import EngineError, UnsupportedServerError
 from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokenizer
-from ...results import probability
-from ...selfcheck import TOLERANCE
-from . import probing
+from . import identity, probing
 from .connection import Connection
 from .dialects import Formatting, wanted_dialects
 from .faults import AnswerFaultError, RefusedError
+from .identity import same_model
 from .manner import Manner
 from .models import ServedModel, check_tokenizer, find_tokenizer, served_model
 
 logger = logging.getLogger(__name__)
 
+ASKED = 4
+"""How often the pairs that tell models apart are asked at the start."""
 _UNSEEN = {
     ("server", "nothing"): "nothing of it could be seen, so that its scores are right is not known",
     ("server", "count"): "that it has the right number of tokens was seen, that each of them is "
@@ -48,7 +49,7 @@ class Discovery:
     manner: Manner
     """How it is asked."""
     pairs: PromptBatch
-    """The pairs of `probing`, whose scores tell what is served."""
+    """The pairs of `identity`, whose scores tell models apart."""
     probe: tuple[float, ...]
     """Their log-odds: another model, or another prompt, gives others."""
     open_without_key: bool
@@ -68,13 +69,7 @@ class Discovery:
 
     def agrees(self, log_odds: Sequence[float], *, exact: bool) -> bool:
         """Whether `log_odds` of `pairs` may be from the same model; `exact` if not from P(yes)."""
-        pairs = list(zip(self.probe, log_odds, strict=True))
-        tolerance = max(TOLERANCE.values())
-        if exact and self.manner.log_odds:
-            return all(abs(mine - yours) <= tolerance for mine, yours in pairs)
-        return all(
-            abs(probability(mine) - probability(yours)) <= tolerance / 4 for mine, yours in pairs
-        )
+        return same_model(self.probe, log_odds, exact=exact and self.manner.log_odds)
 
 
 async def discover(
@@ -109,7 +104,16 @@ async def discover(
     prompt, ids = batch.opening + batch.closings()[0], next(batch.prompts())
     longest = await check_tokenizer(connection, served, prompt, ids, file)
     prober = probing.Prober(connection, qwen, served.name, formatting)
-    manner, probe = await prober.find(wanted_dialects(dialect))
+    manner = await prober.find(wanted_dialects(dialect))
+    pairs = build_batch(
+        qwen,
+        DEFAULT_INSTRUCTION,
+        identity.QUERY,
+        identity.DOCUMENTS[: served.most_documents],
+        probing.LENGTH,
+        as_text=manner.dialect.takes_text,
+    )
+    probe = await _one_model(connection, manner, pairs)
     found = Discovery(
         url=connection.url,
         version=version,
@@ -117,8 +121,8 @@ async def discover(
         max_model_len=served.max_model_len or longest,
         tokenizer=file,
         manner=manner,
-        pairs=prober.batch(manner),
-        probe=tuple(probe),
+        pairs=pairs,
+        probe=probe,
         open_without_key=connection.has_key and await prober.answers_without_key(manner),
         health_path=await _health_path(connection),
     )
@@ -129,6 +133,30 @@ async def discover(
 def listed(log_odds: Sequence[float]) -> str:
     """Log-odds as a message shows them."""
     return ", ".join(f"{value:.3f}" for value in log_odds)
+
+
+async def _one_model(
+    connection: Connection, manner: Manner, pairs: PromptBatch
+) -> tuple[float, ...]:
+    """The log-odds of `pairs`, asked several times at once, by as many connections.
+
+    Raises:
+        UnsupportedServerError: they are not always the same.
+    """
+    path, request = manner.dialect.path, manner.request(pairs)
+    answers = await asyncio.gather(
+        *(connection.post(path, request, new=True) for _ in range(ASKED))
+    )
+    first, *others = (manner.log_odds_of(connection.url, one, len(pairs)) for one in answers)
+    for other in others:
+        if not same_model(first, other, exact=manner.log_odds):
+            raise UnsupportedServerError(
+                f"{connection.url} gives now {listed(first)} and now {listed(other)} as log-odds "
+                "of the same pairs: more than one model answers there. Where a balancer stands "
+                "before them, wait until all serve the same one, or pass the address of each "
+                "server as base_url"
+            )
+    return tuple(first)
 
 
 async def _version(connection: Connection) -> str | None:

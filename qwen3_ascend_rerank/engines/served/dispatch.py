@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ...errors import (
-    EngineError,
-    RerankError,
-    ServerUnavailableError,
-)
+from ...errors import DocumentError, EngineError, RerankError, ServerUnavailableError
 from ...prompt import PromptBatch
-from .faults import BUSY, CHANGED, GoneError, PassingError, SilentError
+from .faults import BUSY, CHANGED, GoneError, PassingError, RequestFaultError, SilentError
 from .replica import Replica
 from .replicas import LONGEST_REST, Replicas, pause
 
@@ -27,22 +23,45 @@ class Dispatcher:
         self._replicas = replicas
         self._attempts = attempts + len(replicas) - 1
 
-    async def score(self, batch: PromptBatch) -> list[float]:
+    async def score(self, batch: PromptBatch, start: int = 0) -> list[float]:
         """Log-odds of "yes" of each document, from whichever server can give them.
+
+        Args:
+            batch: what to ask.
+            start: the place of its first document in the whole call.
 
         Raises:
             ServerUnavailableError: none of them could answer.
+            DocumentError: they fail at one of the documents, and at no other.
             EngineError: none of them gave scores.
         """
+        try:
+            return await self._whole(batch)
+        except RequestFaultError as error:
+            if len(batch) == 1:
+                raise DocumentError(
+                    start,
+                    f"makes {error.url} fail ({error.what}), which is well otherwise; leave it "
+                    "out, and see the server's log",
+                ) from None
+        half = len(batch) // 2
+        first = await self.score(batch.part(0, half), start)
+        return first + await self.score(batch.part(half, len(batch)), start + half)
+
+    async def _whole(self, batch: PromptBatch) -> list[float]:
         tried: list[Replica] = []
         while True:
             replica = await self._pick(tried)
             tried.append(replica)
             try:
                 return await self._ask(replica, batch)
+            except RequestFaultError:
+                if len(tried) > 1:  # it is not by chance
+                    raise
+                await asyncio.sleep(self._pause(tried))
             except (PassingError, *CHANGED) as error:
                 if len(tried) < self._attempts and self._is_worth_it(error, tried):
-                    await asyncio.sleep(self._pause(error, tried))
+                    await asyncio.sleep(self._pause(tried, error))
                 elif isinstance(error, PassingError):
                     unavailable = isinstance(error, ServerUnavailableError)
                     kind = ServerUnavailableError if unavailable else EngineError
@@ -56,7 +75,7 @@ class Dispatcher:
             return True
         return self._others(tried)
 
-    def _pause(self, error: RerankError, tried: Sequence[Replica]) -> float:
+    def _pause(self, tried: Sequence[Replica], error: RerankError | None = None) -> float:
         """Seconds before it."""
         if self._others(tried):
             return 0.0
@@ -65,6 +84,8 @@ class Dispatcher:
     async def _ask(self, replica: Replica, batch: PromptBatch) -> list[float]:
         try:
             return await replica.score(batch)
+        except RequestFaultError:
+            raise  # the server is well
         except PassingError as error:
             self._blame(replica, error)
             raise

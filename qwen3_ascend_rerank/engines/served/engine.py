@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from ...errors import EngineError, InvalidInputError
 from ...options import checked_headers
 from ...prompt import PromptBatch
 from ...request import checked_count, checked_file, checked_seconds
 from ..base import EngineInfo, closed_for_good
+from ..turns import Turns
 from .connection import Connection, ConnectionOptions
 from .dialects import Formatting, wanted_dialects
 from .discovery import discover
 from .dispatch import Dispatcher
-from .replica import NAME, Replica
+from .faults import unless
+from .pace import paced
+from .replica import NAME, RECHECK, Replica
 from .replicas import Check, Replicas
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 TOKENS_PER_REQUEST = 65_536
 """Prompt tokens of one request at most, unless a single prompt has more."""
+DOCUMENTS_OF_MANY = 16
+"""Documents of one request at most, where there are too many for one: so that it is soon done, and
+others have their turn."""
+
+Part: TypeAlias = tuple[int, PromptBatch]
+"""Some documents of a call, and the place of the first."""
 
 
 class ServedEngine:
@@ -51,7 +60,8 @@ class ServedEngine:
         connect_timeout: float = 5.0,
         request_timeout: float = 120.0,
         attempts: int = 4,
-        patience: float = 10.0,
+        patience: float = 1.0,
+        recheck: float = RECHECK,
         dialect: str | None = None,
         formatting: Formatting | Literal["auto"] = "auto",
     ) -> None:
@@ -67,11 +77,12 @@ class ServedEngine:
             ca_file: certificates of the authority that signed the servers', if it is a private one.
             client_certificate: file of the certificate to show, or of it and of its key.
             concurrency: requests in flight at each server, at most.
-            documents_per_request: more are sent in several requests, to any of the servers.
+            documents_per_request: more are sent in several smaller requests, to any of the servers.
             connect_timeout: seconds until a connection must stand.
             request_timeout: seconds until an answer must be there.
             attempts: how often a request is tried; once more for each further server.
-            patience: seconds to wait while no server is up.
+            patience: seconds to wait while no server is up; more where one may still be loading.
+            recheck: seconds after which a server must show again that it serves the same model.
             dialect: how to ask, instead of trying: a name of the table in `dialects`.
             formatting: who makes the prompt where text is sent: ``client``, ``server``, or
                 ``auto``, which finds out.
@@ -84,20 +95,26 @@ class ServedEngine:
             raise InvalidInputError(f"formatting is {formatting!r}; use auto, client or server")
         self._model = model
         self._documents = checked_count("documents_per_request", documents_per_request)
-        self._closed = False
+        self._closing = asyncio.Event()
+        self._concurrency = checked_count("concurrency", concurrency)
+        self._turns = Turns(self._concurrency)
         options = ConnectionOptions(
             headers={} if headers is None else checked_headers(headers),
             ca_file=checked_file("ca_file", ca_file),
             client_certificate=_checked_certificate(client_certificate),
-            concurrency=checked_count("concurrency", concurrency),
+            concurrency=self._concurrency,
             connect_timeout=checked_seconds("connect_timeout", connect_timeout),
             request_timeout=checked_seconds("request_timeout", request_timeout),
         )
         find = partial(
             discover, model=model, tokenizer=tokenizer, dialect=dialect, formatting=formatting
         )
+        recheck = checked_seconds("recheck", recheck)
         self._replicas = Replicas(
-            [Replica(Connection(url, api_key, options), find, max_length) for url in base_url],
+            [
+                Replica(Connection(url, api_key, options), find, max_length, recheck)
+                for url in base_url
+            ],
             max_length=max_length,
             patience=checked_seconds("patience", patience),
         )
@@ -130,7 +147,7 @@ class ServedEngine:
             ModelNotFoundError: another model is served; or no tokenizer is to be found.
             UnsupportedServerError: none can be asked for right scores.
         """
-        if self._closed:
+        if self._closing.is_set():
             raise closed_for_good()
         await self._replicas.start()
 
@@ -143,38 +160,52 @@ class ServedEngine:
         await self._replicas.admit(check)
 
     async def score(self, batch: PromptBatch) -> list[float]:
-        """Log-odds of "yes", shape (len(batch),); all requests are under way at once."""
-        if self._closed:
-            raise EngineError("the engine is closed")
+        """Log-odds of "yes", shape (len(batch),)."""
+        return await unless(
+            self._closing,
+            self._score(batch),
+            lambda: EngineError("the engine is closed, and the call with it"),
+        )
+
+    async def _score(self, batch: PromptBatch) -> list[float]:
+        servers = len(self._replicas.up) or 1
+        self._turns.limit = self._concurrency * servers
         parts = list(self._parts(batch))
-        if len(parts) == 1:
-            return await self._dispatcher.score(batch)
-        calls = [asyncio.ensure_future(self._dispatcher.score(part)) for part in parts]
-        try:
-            answers = await asyncio.gather(*calls)
-        finally:
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+        answers = (
+            await paced(self._in_turn, parts, servers)
+            if len(parts) > 1
+            else [await self._in_turn(part) for part in parts]
+        )
         return [value for answer in answers for value in answer]
 
+    async def _in_turn(self, part: Part) -> list[float]:
+        """The answers for one request, made when it may be sent."""
+        (answer,) = await self._turns.map(self._ask, [part])
+        return answer
+
+    async def _ask(self, part: Part) -> list[float]:
+        start, batch = part
+        return await self._dispatcher.score(batch, start)
+
     async def aclose(self) -> None:
-        """Close the connections; calls that are still running end."""
-        self._closed = True
+        """End what runs, with an error that says so, and close the connections."""
+        self._closing.set()
         await self._replicas.aclose()
 
-    def _parts(self, batch: PromptBatch) -> Iterator[PromptBatch]:
-        """Pieces that a request can carry; of a small batch there is one."""
+    def _parts(self, batch: PromptBatch) -> Iterator[Part]:
+        """Pieces that a request can carry, with their places; of a small batch there is one."""
         most = min(self._documents, self._replicas.most_documents or self._documents)
+        if len(batch) > most:
+            most = min(most, DOCUMENTS_OF_MANY)
         start = tokens = 0
         for place, length in enumerate(batch.lengths()):
             full = place - start == most or tokens + length > TOKENS_PER_REQUEST
             if full and place > start:
-                yield batch.part(start, place)
+                yield start, batch.part(start, place)
                 start, tokens = place, 0
             tokens += length
         if start < len(batch):
-            yield batch.part(start, len(batch))
+            yield start, batch.part(start, len(batch))
 
 
 def _checked_certificate(given: str | Sequence[str] | None) -> str | Sequence[str] | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from ...errors import (
     AuthenticationError,
@@ -19,9 +21,13 @@ from ...errors import (
     UnsupportedServerError,
 )
 
+Result = TypeVar("Result")
+
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that another try may not meet again."""
 BUSY = 429
+BROKEN = 500
+"""Status of what fails by itself: a route, a request, or the server; the others may work."""
 START = (
     "`qwen3-rerank serve MODEL` starts a server that gives right scores; pass its address, without "
     "the path of a route, as base_url"
@@ -57,6 +63,10 @@ class PassingError(EngineError):
         self.status = status
         self.retry_after = retry_after
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        make = partial(type(self), status=self.status, retry_after=self.retry_after)
+        return make, (self.url, self.what)
+
 
 class ServerFaultError(PassingError, ServerUnavailableError):
     """It cannot be reached, or says that it cannot answer now."""
@@ -72,6 +82,10 @@ class SilentError(ServerFaultError):
 
 class AnswerFaultError(PassingError):
     """Its answer is no answer to what was asked."""
+
+
+class RequestFaultError(PassingError):
+    """It fails at this request, and is well otherwise."""
 
 
 class RefusedError(EngineError):
@@ -152,6 +166,35 @@ def _way_to(place: str, path: str) -> str:
     address = place.removesuffix("/").removesuffix(path)
     known = address != place and address.startswith("http")
     return f"; pass {address if known else 'the final address'} as base_url"
+
+
+async def fault_of(url: str, work: Awaitable[object]) -> RerankError | None:
+    """What went wrong in `work` with a server, whatever it was; None if nothing did."""
+    try:
+        await work
+    except RerankError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a fault of one server must not end the others
+        return EngineError(f"{url} cannot be used: {type(error).__name__}: {error}")
+    return None
+
+
+async def unless(
+    event: asyncio.Event, work: Coroutine[Any, Any, Result], otherwise: Callable[[], RerankError]
+) -> Result:
+    """The result of `work`; or the error that `otherwise` makes as soon as `event` comes."""
+    call = asyncio.ensure_future(work)
+    end = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({call, end}, return_when=asyncio.FIRST_COMPLETED)
+        if not call.done():
+            raise otherwise()
+        return call.result()
+    finally:
+        end.cancel()
+        if not call.done():
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
 
 
 def brief(error: RerankError) -> str:

@@ -16,7 +16,7 @@ from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_bat
 from ...results import probability
 from .connection import Connection
 from .dialects import Dialect, Formatting
-from .faults import START, RedirectError, RefusedError, ServerFaultError, brief, together
+from .faults import BROKEN, START, RedirectError, RefusedError, ServerFaultError, brief, together
 from .manner import Manner, named_model, tokens_of
 
 QUERY = "What is the capital of China?"
@@ -41,8 +41,6 @@ TELLING = (
     ServerFaultError,
 )
 """What tells most, if no dialect is answered with scores: the first that is among the errors."""
-BROKEN = 500
-"""Status of a route that fails by itself; others may work."""
 CLOSE = 0.05
 """How near two answers to one question must lie to be the same."""
 
@@ -56,8 +54,8 @@ class Prober:
     model: str | None
     formatting: Formatting | Literal["auto"]
 
-    async def find(self, dialects: Sequence[Dialect]) -> tuple[Manner, list[float]]:
-        """The first manner that gives scores, and the log-odds that it gives.
+    async def find(self, dialects: Sequence[Dialect]) -> Manner:
+        """The first manner that gives scores.
 
         Raises:
             UnsupportedServerError: no way leads to right scores.
@@ -76,7 +74,7 @@ class Prober:
                 raise telling[0]
         raise self._no_scores(errors)
 
-    async def _tried(self, manner: Manner) -> tuple[Manner, list[float]] | EngineError:
+    async def _tried(self, manner: Manner) -> Manner | EngineError:
         try:
             return await self._switched(await self._formatted(manner))
         except EngineError as error:
@@ -237,8 +235,8 @@ class Prober:
 
     # -- what the numbers are --------------------------------------------------------------------
 
-    async def _switched(self, manner: Manner) -> tuple[Manner, list[float]]:
-        """`manner`, with log-odds where the server can give them; and those of `DOCUMENTS`."""
+    async def _switched(self, manner: Manner) -> Manner:
+        """`manner`, with log-odds where the server can give them."""
         answer = await self._ask(manner)
         manner = replace(manner, answers_as=named_model(answer))
         plain = self._read(manner, answer)
@@ -255,10 +253,10 @@ class Prober:
                     f"{self._route(manner)} answers {plain}, and {values} with {field}={setting}: "
                     "these are not probabilities and their log-odds"
                 )
-            return candidate, values
+            return candidate
         if not all(0 <= value <= 1 for value in plain):
-            return replace(manner, log_odds=True), plain
-        return manner, manner.log_odds_of(self.connection.url, answer, len(DOCUMENTS))
+            return replace(manner, log_odds=True)
+        return manner
 
     # -- asking ----------------------------------------------------------------------------------
 

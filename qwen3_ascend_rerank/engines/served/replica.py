@@ -11,15 +11,25 @@ from ...prompt import DEFAULT_INSTRUCTION, PromptBatch
 from ..base import EngineInfo
 from .connection import Connection
 from .discovery import Discovery, listed
-from .faults import BUSY, CHANGED, PassingError, ReplacedError, ServerFaultError, SilentError
+from .faults import (
+    BROKEN,
+    BUSY,
+    CHANGED,
+    PassingError,
+    ReplacedError,
+    RequestFaultError,
+    ServerFaultError,
+    SilentError,
+    unless,
+)
+from .identity import Identity
 
 HEALTH_TIMEOUT = 10.0
 """Seconds in which a server must say that it is well."""
 CACHE_BLOCK = 128
 """Tokens of the largest block of a prefix cache that vLLM is known to keep: Ascend's."""
-QUIET_SECONDS = 5.0
-"""Without an answer for so long, a server may have been started anew, and no request have failed.
-None starts faster than that."""
+RECHECK = 10.0
+"""Seconds for which it counts that a server was seen to be the same."""
 NAME = "served"
 
 
@@ -31,6 +41,7 @@ class Replica:
         connection: Connection,
         discover: Callable[[Connection], Awaitable[Discovery]],
         max_length: int,
+        recheck: float = RECHECK,
     ) -> None:
         """Describe it.
 
@@ -38,6 +49,7 @@ class Replica:
             connection: to the server.
             discover: finds out how to ask it.
             max_length: longest prompt that is wanted, in tokens.
+            recheck: seconds for which it counts that the server was seen to be the same.
         """
         self.url = connection.url
         self.up = False
@@ -59,12 +71,7 @@ class Replica:
         self._max_length = max_length
         self._found: Discovery | None = None
         self._lost = asyncio.Event()
-        self._last_answer = 0.0
-        self._breaks = 0
-        """How often it may have been replaced by another, and"""
-        self._breaks_examined = 0
-        """after how many of them it was seen that it was not."""
-        self._examining = asyncio.Lock()
+        self._identity = Identity(self.url, self._look, recheck)
 
     @property
     def found(self) -> Discovery:
@@ -99,52 +106,57 @@ class Replica:
 
     async def start(self) -> None:
         """Find out, anew, what is served and how to ask for it."""
-        breaks = self._breaks
         self._found = await self._discover(self._connection)
-        self._breaks_examined = breaks
-        self._last_answer = asyncio.get_running_loop().time()
+        self._identity.seen()
         self._lost = asyncio.Event()
 
     async def score(self, batch: PromptBatch) -> list[float]:
         """Log-odds of "yes", shape (len(batch),), by one request.
 
-        After a break, the pairs of the start are asked again before an answer is believed.
+        No answer is believed that no look at the server stands behind; see `identity`.
 
         Raises:
-            ReplacedError: their scores are others now.
+            ReplacedError: another model answers there now.
+            RequestFaultError: the server fails at this request alone.
             RerankError: the server gives none.
         """
-        found = self.found
-        silence = asyncio.get_running_loop().time() - self._last_answer
-        if silence > QUIET_SECONDS and not self._in_doubt:
-            self._breaks += 1
-        log_odds = await self._ask(found, batch)
+        found, asked = self.found, asyncio.get_running_loop().time()
+        self._identity.attend()
+        try:
+            log_odds = await self._ask(found, batch)
+        except PassingError as error:
+            if error.status == BROKEN and await self._is_well(asked):
+                raise RequestFaultError(self.url, error.what, status=BROKEN) from None
+            raise
         if self._found is not found:
             raise ServerFaultError(self.url, "was found anew in the middle of a request")
-        if self._in_doubt:
-            await self._examine(found)
+        await self._identity.assure(asked)
         self.faults = 0
         return log_odds
 
-    @property
-    def _in_doubt(self) -> bool:
-        return self._breaks_examined < self._breaks
+    async def _is_well(self, asked: float) -> bool:
+        """Whether the server answers something else than what was sent at `asked`."""
+        try:
+            await self._identity.assure(asked)
+        except RerankError:
+            return False
+        return True
 
-    async def _examine(self, found: Discovery) -> None:
-        """Make sure that what answers is what was found."""
-        async with self._examining:
-            if not self._in_doubt:
-                return
-            breaks = self._breaks
-            log_odds = await self._ask(found, found.pairs)
-            if not found.agrees(log_odds, exact=found.manner.log_odds):
-                raise ReplacedError(
-                    f"{self.url} gives {listed(log_odds)} as log-odds of the pairs for which it "
-                    f"gave {listed(found.probe)} at the start: it was restarted with another model "
-                    "or other settings; restart it as it was, or close the Reranker and make a new "
-                    "one"
-                )
-            self._breaks_examined = breaks
+    async def _look(self) -> None:
+        """Make sure that what answers is what was found, whichever server a balancer chooses."""
+        found = self.found
+        request = found.manner.request(found.pairs)
+        answer = await self._post(found.manner.dialect.path, request, new=True)
+        if self._found is not found:
+            raise ServerFaultError(self.url, "was found anew in the middle of a look")
+        log_odds = found.manner.log_odds_of(self.url, answer, len(found.pairs))
+        if not found.agrees(log_odds, exact=found.manner.log_odds):
+            raise ReplacedError(
+                f"{self.url} gives {listed(log_odds)} as log-odds of the pairs for which it gave "
+                f"{listed(found.probe)} at the start: another model answers there now, or the same "
+                "with other settings. Restart it as it was, or close the Reranker and make a new "
+                "one"
+            )
 
     async def _ask(self, found: Discovery, batch: PromptBatch) -> list[float]:
         if found.manner.formatting == "server" and found.manner.instruction is None:
@@ -154,15 +166,13 @@ class Replica:
         self.last_asked = asyncio.get_running_loop().time()
         try:
             answer = await self._post(found.manner.dialect.path, found.manner.request(batch))
-            log_odds = found.manner.log_odds_of(self.url, answer, len(batch))
+            return found.manner.log_odds_of(self.url, answer, len(batch))
         except (PassingError, *CHANGED) as error:
             if getattr(error, "status", None) != BUSY:
-                self._breaks += 1
+                self._identity.doubt()
             raise
         finally:
             self.outstanding -= tokens
-        self._last_answer = asyncio.get_running_loop().time()
-        return log_odds
 
     async def healthy(self) -> None:
         """Return if the server says that it is well, or says nothing of its health.
@@ -186,22 +196,16 @@ class Replica:
     async def aclose(self) -> None:
         """Close the connections."""
         self.up = False
+        await self._identity.aclose()
         await self._connection.aclose()
 
-    async def _post(self, path: str, request: dict[str, Any]) -> Any:
+    async def _post(self, path: str, request: dict[str, Any], *, new: bool = False) -> Any:
         """The answer; or a fault as soon as the server is known to be gone."""
-        call = asyncio.ensure_future(self._connection.post(path, request))
-        lost = asyncio.ensure_future(self._lost.wait())
-        try:
-            await asyncio.wait({call, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not call.done():
-                raise ServerFaultError(self.url, "is gone in the middle of a request")
-            return call.result()
-        finally:
-            lost.cancel()
-            if not call.done():
-                call.cancel()
-                await asyncio.gather(call, return_exceptions=True)
+        return await unless(
+            self._lost,
+            self._connection.post(path, request, new=new),
+            lambda: ServerFaultError(self.url, "is gone in the middle of a request"),
+        )
 
 
 def _check_instruction(url: str, batch: PromptBatch) -> None:

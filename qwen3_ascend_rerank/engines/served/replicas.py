@@ -6,16 +6,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import count
 from typing import Any
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    retry_if_exception_type,
-    wait_exponential,
-    wait_random,
-)
 
 from ...errors import (
     EngineError,
@@ -24,7 +16,7 @@ from ...errors import (
     UnsupportedServerError,
 )
 from ..base import Engine
-from .faults import PassingError
+from .faults import PassingError, fault_of
 from .replica import Replica
 from .terms import Terms
 
@@ -42,14 +34,14 @@ LONGEST_REST = 30.0
 """Seconds that a server may ask to be left alone."""
 WRONG_SECONDS = 30.0
 """How long a server that is there, and is not right, is left alone before it is asked again."""
-_ABSENCE = wait_exponential(multiplier=0.2, max=15.0) + wait_random(0.0, 0.2)
-"""Seconds before a server that is gone is looked for again."""
+LONGEST_ABSENCE = 15.0
+"""Seconds between two looks for a server that is gone, at most."""
 
 
-def pause(tries: int) -> float:
+def pause(tries: int, longest: float = LONGEST_PAUSE) -> float:
     """Seconds before another try, where no other server can take it at once."""
     jitter = random.uniform(0.0, 0.1)  # noqa: S311
-    return min(0.1 * 2.0 ** min(tries - 1, 10), LONGEST_PAUSE) + jitter
+    return min(0.1 * 2.0 ** min(tries - 1, 10), longest) + jitter
 
 
 class Replicas:
@@ -100,14 +92,14 @@ class Replicas:
             RerankError: none of them can be used.
         """
         end = asyncio.get_running_loop().time() + self._patience
-        async for attempt in AsyncRetrying(
-            wait=lambda state: pause(state.attempt_number),
-            stop=lambda _: asyncio.get_running_loop().time() > end,
-            retry=retry_if_exception(lambda _: any(map(_is_passing, self._replicas))),
-            reraise=True,
-        ):
-            with attempt:
-                await self._meet()
+        for tries in count(1):
+            await self._meet()
+            if any(replica.started for replica in self._replicas):
+                break
+            late = asyncio.get_running_loop().time() > end
+            if late or not any(map(_is_passing, self._replicas)):
+                raise self.all_down()
+            await asyncio.sleep(pause(tries))
         self._settle([replica for replica in self._replicas if replica.started])
         if len(self._replicas) > 1:
             self._spawn("health", self._watch())
@@ -168,21 +160,13 @@ class Replicas:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        if not any(replica.started for replica in self._replicas):
-            raise self.all_down()
 
     async def _introduce(self, replica: Replica) -> None:
         replica.fault = EngineError(f"{replica.url} takes long to answer")
-        try:
-            await replica.start()
-            replica.fault = None
-        except RerankError as error:
-            replica.fault = error
+        replica.fault = await fault_of(replica.url, replica.start())
 
     async def _try_out(self, replica: Replica) -> None:
-        try:
-            await self._examine(replica)
-        except RerankError as error:
+        if error := await fault_of(replica.url, self._examine(replica)):
             replica.fault = error
 
     async def _examine(self, replica: Replica) -> None:
@@ -225,16 +209,22 @@ class Replicas:
 
     async def _bring_back(self, replica: Replica) -> None:
         """Ask it again and again, until it is as it should be."""
-        if not _is_passing(replica):
-            await asyncio.sleep(WRONG_SECONDS)
-        async for attempt in AsyncRetrying(
-            wait=_absence, retry=retry_if_exception_type(Exception), before_sleep=_note(replica)
-        ):
-            with attempt:
-                await replica.start()
-                await self._examine(replica)
-                self._accept(replica)
+        tries = 0
+        while True:
+            await asyncio.sleep(_absence(replica, tries))
+            if (error := await fault_of(replica.url, self._tried_anew(replica))) is None:
+                break
+            tries += 1
+            if type(error) is not type(replica.fault):
+                logger.warning("still left out: %s", error)
+            replica.fault = error
+            replica.lose()  # what it still had to do is done elsewhere
         logger.info("%s is used again", replica.url)
+
+    async def _tried_anew(self, replica: Replica) -> None:
+        await replica.start()
+        await self._examine(replica)
+        self._accept(replica)
 
     async def _watch(self) -> None:
         """Ask those that are up, from time to time, whether they are well."""
@@ -243,11 +233,9 @@ class Replicas:
             await asyncio.gather(*map(self._look_at, self.up))
 
     async def _look_at(self, replica: Replica) -> None:
-        try:
-            await replica.healthy()
-        except EngineError as error:
-            if replica.up:
-                self.leave_out(replica, error)
+        error = await fault_of(replica.url, replica.healthy())
+        if error is not None and replica.up:
+            self.leave_out(replica, error)
 
     def _spawn(self, name: object, work: Coroutine[Any, Any, None] | None) -> None:
         """Run `work` in the background, instead of what ran there under this name."""
@@ -270,21 +258,9 @@ def _is_passing(replica: Replica) -> bool:
     return isinstance(replica.fault, PassingError)
 
 
-def _absence(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, PassingError):
+def _absence(replica: Replica, tries: int) -> float:
+    """Seconds before a server that is left out is looked for again."""
+    if not isinstance(replica.fault, PassingError):
         return WRONG_SECONDS
-    return max(_ABSENCE(state), min(error.retry_after, LONGEST_REST))
-
-
-def _note(replica: Replica) -> Callable[[RetryCallState], None]:
-    """Keeps what was wrong with `replica` this time; what it still had to do is done elsewhere."""
-
-    def note(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if type(error) is not type(replica.fault):
-            logger.warning("still left out: %s", error)
-        replica.fault = error if isinstance(error, RerankError) else EngineError(str(error))
-        replica.lose()
-
-    return note
+    wait = pause(tries, longest=LONGEST_ABSENCE) if tries else 0.0
+    return max(wait, min(replica.fault.retry_after, LONGEST_REST))
