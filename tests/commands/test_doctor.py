@@ -404,7 +404,8 @@ def test_no_server_at_all_ends_at_once_with_a_way_to_look() -> None:
     found = diagnosed("--url", "http://127.0.0.1:9")
     (asked,) = found["server.asked"]
     assert asked["severity"] == "problem"
-    assert "`curl -i http://127.0.0.1:9/v1/models`" in asked["step"]
+    assert "`curl -i http://127.0.0.1:9/v1/models`" in str(asked)
+    assert "`qwen3-rerank serve MODEL`" in str(asked)
 
 
 def test_an_address_that_is_none_is_an_error() -> None:

@@ -1,10 +1,13 @@
 """Several servers answer as one: by load, around the dead, and without those that are wrong."""
 
+import asyncio
 import logging
 import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -15,14 +18,28 @@ from qwen3_ascend_rerank import (
     SelfcheckError,
     ServerUnavailableError,
 )
+from qwen3_ascend_rerank.engines.served import replicas
+from qwen3_ascend_rerank.engines.served.replica import Replica
 from tests.support import faults
 from tests.support.crowd import AT_ONCE, TEXTS, Crowd
 from tests.support.dialects import VLLM
-from tests.support.oracle import oracle
+from tests.support.oracle import by_length, oracle
 from tests.support.processes import wait_until
 from tests.support.relay import Relay
-from tests.support.served import LIMIT, cases, client, found, is_right
+from tests.support.served import DOCUMENTS, LIMIT, cases, client, found, is_right
 from tests.support.stand_in import FOR_EVER, StandIn
+from tests.support.wire import Request
+
+
+class Gate:
+    """Computes scores that cost nothing, and holds them back until it is open."""
+
+    open = False
+
+    async def __call__(self, prompts: list[list[int]]) -> list[float]:
+        while not self.open:  # noqa: ASYNC110 - it is opened by another thread
+            await asyncio.sleep(0.01)
+        return await by_length(prompts)
 
 
 @pytest.fixture
@@ -97,34 +114,52 @@ def test_faults_on_every_side_cost_no_query(servers: list[StandIn], lexical: Rer
     assert (len(crowd.right), crowd.wrong) == (150, [])
 
 
-def test_load_goes_where_least_is_outstanding(
-    reranker: Reranker, servers: list[StandIn], lexical: Reranker
-) -> None:
-    slow, fast = servers
-    slow.misbehave(faults.slow(0.4), times=FOR_EVER)
-    fast.misbehave(faults.slow(0.02), times=FOR_EVER)
-    Crowd(reranker, lexical).ask(100)
-    assert len(slow.scored) + len(fast.scored) == 100
-    assert 8 <= len(slow.scored) <= 40
+@contextmanager
+def gated(servers: list[StandIn]) -> Iterator[tuple[Reranker, list[Gate], ThreadPoolExecutor]]:
+    """A client of `servers` that from now on hold back their answers, each behind its gate."""
+    gates = [Gate() for _ in servers]
+    for server, gate in zip(servers, gates, strict=True):
+        gate.open, server.dialect = True, VLLM(compute=gate)
+    options = {"request_timeout": 120, "recheck": 3600.0}
+    with client(servers, engine_options=options) as reranker, ThreadPoolExecutor(4) as threads:
+        reranker.start()
+        for server, gate in zip(servers, gates, strict=True):
+            gate.open = False
+            server.requests.clear()
+        try:
+            yield reranker, gates, threads
+        finally:
+            for gate in gates:
+                gate.open = True
 
 
-def test_tokens_count_and_not_requests(reranker: Reranker, servers: list[StandIn]) -> None:
-    long = [f"{number} river " * 60 for number in range(6)]
-    reranker.score("a long one", long)  # the stand-ins remember its scores
-    assert is_right(found(reranker))
-    for server in servers:
-        server.requests.clear()
-        server.misbehave(faults.slow(3))
-    with ThreadPoolExecutor(1) as thread:
-        call = thread.submit(reranker.score, "a long one", long)
-        assert wait_until(lambda: any(server.scored for server in servers), 5)
-        busy, idle = servers if servers[0].scored else servers[::-1]
-        idle.behave()
-        for _ in range(5):
-            assert is_right(found(reranker))
+def test_load_goes_where_least_is_outstanding(servers: list[StandIn]) -> None:
+    with gated(servers) as (reranker, gates, threads):
+        call = threads.submit(reranker.score, "held", ["moon"])
+        assert wait_until(lambda: any(server.scored for server in servers), 20)
+        busy, free = (0, 1) if servers[0].scored else (1, 0)
+        gates[free].open = True
+        for number in range(10):
+            assert reranker.score("free", [str(number)])
         assert not call.done()
-        assert (len(busy.scored), len(idle.scored)) == (1, 5)
-        call.result()
+        assert (len(servers[busy].scored), len(servers[free].scored)) == (1, 10)
+        gates[busy].open = True
+        assert call.result(30)
+
+
+def test_tokens_count_and_not_requests(servers: list[StandIn]) -> None:
+    """A server with one long request has more to do than one with three short ones."""
+    with gated(servers) as (reranker, gates, threads):
+        calls = [threads.submit(reranker.score, "long", ["river " * 300, "rivers " * 300])]
+        assert wait_until(lambda: any(server.scored for server in servers), 20)
+        busy, idle = servers if servers[0].scored else servers[::-1]
+        for count in (1, 2, 3):
+            calls.append(threads.submit(reranker.score, "short", [str(count)]))
+            assert wait_until(lambda: sum(len(one.scored) for one in servers) == len(calls), 20)
+        assert (len(busy.scored), len(idle.scored)) == (1, 3)
+        for gate in gates:
+            gate.open = True
+        assert all(call.result(30) for call in calls)
 
 
 def test_a_query_stays_whole_unless_it_is_large(servers: list[StandIn]) -> None:
@@ -212,6 +247,62 @@ def test_one_that_is_not_there_at_the_start_joins_later(
         assert crowd.wrong == []
 
 
+STRANGE: dict[str, Any] = {
+    "an unknown model": faults.status(404, "The model `health` does not exist."),
+    "no JSON": faults.page(200),
+    "gone": faults.broken("nothing", "reset"),
+    "no HTTP": faults.body(b"", content_length="many"),
+}
+
+
+@pytest.mark.parametrize("fault", cases(STRANGE))
+def test_the_watch_goes_on_whatever_one_look_finds(
+    servers: list[StandIn],
+    fault: faults.Fault,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(replicas, "HEALTH_SECONDS", 0.05)
+    monkeypatch.setattr(replicas, "WRONG_SECONDS", 0.05)
+    with client(servers) as reranker:
+        reranker.start()
+        for server in servers:
+            caplog.clear()
+            server.misbehave(fault, on=("/health",))
+            told = f"left out for now: {server.url}"
+            assert wait_until(lambda told=told: told in caplog.text, 20)
+            used = f"{server.url} is used again"
+            with caplog.at_level(logging.INFO):
+                assert wait_until(lambda used=used: used in caplog.text, 20)
+        assert is_right(found(reranker))
+
+
+@pytest.mark.parametrize(
+    "error", [UnicodeError("no name"), OSError(24, "too many files"), KeyError("x")]
+)
+def test_the_watch_survives_what_nobody_thought_of(
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looks = 0
+
+    async def healthy(_: Replica) -> None:
+        nonlocal looks
+        looks += 1
+        if looks <= 2:
+            raise error
+
+    monkeypatch.setattr(replicas, "WRONG_SECONDS", 0.05)
+    monkeypatch.setattr(replicas, "HEALTH_SECONDS", 0.05)
+    monkeypatch.setattr(Replica, "healthy", healthy)
+    with StandIn(VLLM()) as one, StandIn(VLLM()) as two, client([one, two]) as watched:
+        watched.start()
+        assert wait_until(lambda: looks > 8, 20)
+        assert type(error).__name__ in caplog.text
+        assert is_right(found(watched))
+
+
 # -- replicas that are wrong -----------------------------------------------------------------------
 
 
@@ -262,9 +353,17 @@ def test_a_replica_that_comes_back_wrong_is_not_used(wrong: VLLM) -> None:
                 assert is_right(found(reranker))
             changed.dialect = wrong
             changed.start()
-            end = time.monotonic() + 2
-            while time.monotonic() < end:
+            changed.requests.clear()
+            # It is looked for again, seen to be wrong, and not asked any more.
+            assert wait_until(lambda: any("models" in one.path for one in changed.requests), 30)
+            for _ in range(10):
                 assert is_right(found(reranker))
+            assert not any(asks(one, DOCUMENTS) for one in changed.scored)
+
+
+def asks(request: Request, documents: list[str]) -> bool:
+    """Whether a request is that of `found`, by its number of documents."""
+    return len(request.json.get("input", ())) == len(documents) and "input" in request.json
 
 
 REFUSALS = {

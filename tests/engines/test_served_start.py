@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from threading import Timer
@@ -321,6 +322,15 @@ def test_what_passes_at_the_start_is_tried_again(server: StandIn, fault: Fault, 
         assert reranker.start().log_odds_exact
 
 
+@pytest.mark.parametrize("path", ["/version", "/health", "/tokenize"])
+def test_a_gateway_that_calls_every_unknown_route_an_unknown_model_is_used(
+    server: StandIn, path: str
+) -> None:
+    server.misbehave(status(404, "The model `version` does not exist."), times=FOR_EVER, on=(path,))
+    with client(server, selfcheck="auto") as reranker:
+        assert is_right(found(reranker))
+
+
 def test_a_server_that_is_still_loading_is_waited_for(server: StandIn) -> None:
     server.kill()
     timer = Timer(1.0, server.start)
@@ -446,3 +456,25 @@ def test_a_name_that_is_none_is_an_error_in_time() -> None:
         with pytest.raises(ServerUnavailableError, match=r"no-such-host\.invalid"):
             found(reranker)
         assert time.monotonic() - began < LIMIT
+
+
+@pytest.mark.parametrize("url", ["http://a..b:8000", "http://xn--:8000", f"http://{'a' * 70}.b"])
+def test_a_name_that_cannot_be_one_is_told_of_with_its_cause(url: str) -> None:
+    with client([], base_url=url) as reranker:
+        with pytest.raises(EngineError, match=url) as caught:
+            found(reranker)
+    assert "takes long" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_nobody_there_is_soon_one_short_error_with_the_next_step(url: str) -> None:
+    with Reranker(base_url=url) as reranker:
+        began = time.monotonic()
+        with pytest.raises(ServerUnavailableError, match=url) as caught:
+            reranker.rerank("query", ["document"])
+        assert time.monotonic() - began < 6  # one and a half, and a busy machine
+    assert "`qwen3-rerank serve MODEL`" in str(caught.value)
+    lines = traceback.format_exception(caught.value)
+    assert "During handling" not in "".join(lines)
+    assert "direct cause" not in "".join(lines)
+    assert len(traceback.extract_tb(caught.value.__traceback__)) < 10
