@@ -355,7 +355,8 @@ def discovery(url: str = URL, **changes: Any) -> Discovery:
     ("changes", "objection"),
     [
         ({}, None),
-        ({"probe": (8.2, -8.2)}, None),
+        ({"probe": (8.1, -8.1)}, None),
+        ({"probe": (8.2, -8.2)}, "gives 8.200, -8.200 as log-odds"),
         ({"model": ServedModel("alias", "org/model")}, None),
         ({"model": ServedModel("model", "/mnt/model")}, None),
         ({"model": ServedModel("other", "org/other")}, "serves other"),
@@ -391,7 +392,8 @@ def test_a_query_is_sent_in_pieces_that_fit(lengths: list[int], documents: int) 
         truncated=[False] * len(lengths),
     )
     engine = ServedEngine(base_url=[URL], documents_per_request=documents)
-    parts = list(engine._parts(asked))
+    places, parts = zip(*engine._parts(asked), strict=True) if lengths else ((), ())
+    assert list(places) == [int(part.texts[0]) for part in parts]
     assert [text for part in parts for text in part.texts] == asked.texts
     assert all(0 < len(part) <= documents for part in parts)
     assert all(sum(part.lengths()) <= TOKENS_PER_REQUEST or len(part) == 1 for part in parts)

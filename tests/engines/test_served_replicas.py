@@ -163,7 +163,7 @@ def test_tokens_count_and_not_requests(servers: list[StandIn]) -> None:
 
 
 def test_a_query_stays_whole_unless_it_is_large(servers: list[StandIn]) -> None:
-    options = {"documents_per_request": 8, "request_timeout": 30}
+    options = {"documents_per_request": 8, "request_timeout": 60, "recheck": 3600.0}
     with client(servers, engine_options=options) as reranker:
         reranker.start()
         for server in servers:

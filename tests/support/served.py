@@ -15,10 +15,10 @@ QUERY = "What is the capital of China?"
 ANSWERS = {text: value for text, value in LEXICAL_ANSWERS[QUERY].items() if text}
 """Documents, and the lexical model's log-odds for them."""
 DOCUMENTS = list(ANSWERS)
-IMPATIENT = {"connect_timeout": 2.0, "request_timeout": 3.0, "attempts": 2, "patience": 0.5}
+IMPATIENT = {"connect_timeout": 2.0, "request_timeout": 5.0, "attempts": 2, "patience": 0.5}
 """Options with which a call that cannot succeed ends within `LIMIT`."""
-LIMIT = 20.0
-"""Seconds: a few tries of three, the pauses between them, patience, and a busy machine."""
+LIMIT = 40.0
+"""Seconds: a few tries of five, the pauses between them, patience, and a busy machine."""
 
 
 def client(servers: StandIn | Sequence[StandIn], **settings: Any) -> Reranker:

@@ -14,7 +14,7 @@ from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokeni
 from . import identity, probing
 from .connection import Connection
 from .dialects import Formatting, wanted_dialects
-from .faults import AnswerFaultError, RefusedError
+from .faults import AnswerFaultError, PassingError, RefusedError
 from .identity import same_model
 from .manner import Manner
 from .models import ServedModel, check_tokenizer, find_tokenizer, served_model
@@ -144,10 +144,14 @@ async def _one_model(
         UnsupportedServerError: they are not always the same.
     """
     path, request = manner.dialect.path, manner.request(pairs)
-    answers = await asyncio.gather(
-        *(connection.post(path, request, new=True) for _ in range(ASKED))
-    )
-    first, *others = (manner.log_odds_of(connection.url, one, len(pairs)) for one in answers)
+    asked = (connection.post(path, request, new=True) for _ in range(ASKED))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    given = [one for one in answers if not isinstance(one, BaseException)]
+    errors = [one for one in answers if isinstance(one, BaseException)]
+    lasting = [one for one in errors if not isinstance(one, PassingError)]
+    if lasting or not given:
+        raise (lasting or errors)[0]
+    first, *others = (manner.log_odds_of(connection.url, one, len(pairs)) for one in given)
     for other in others:
         if not same_model(first, other, exact=manner.log_odds):
             raise UnsupportedServerError(
