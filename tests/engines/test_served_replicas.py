@@ -264,6 +264,7 @@ def test_the_watch_goes_on_whatever_one_look_finds(
 ) -> None:
     monkeypatch.setattr(replicas, "HEALTH_SECONDS", 0.05)
     monkeypatch.setattr(replicas, "WRONG_SECONDS", 0.05)
+    caplog.set_level(logging.INFO, "qwen3_ascend_rerank")
     with client(servers) as reranker:
         reranker.start()
         for server in servers:
@@ -272,8 +273,7 @@ def test_the_watch_goes_on_whatever_one_look_finds(
             told = f"left out for now: {server.url}"
             assert wait_until(lambda told=told: told in caplog.text, 20)
             used = f"{server.url} is used again"
-            with caplog.at_level(logging.INFO):
-                assert wait_until(lambda used=used: used in caplog.text, 20)
+            assert wait_until(lambda used=used: used in caplog.text, 20)
         assert is_right(found(reranker))
 
 
