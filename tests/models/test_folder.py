@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qwen3_ascend_rerank import CorruptModelError, ModelNotFoundError, UnsupportedModelError
+from qwen3_ascend_rerank import (
+    CorruptModelError,
+    ModelNotFoundError,
+    Reranker,
+    UnsupportedModelError,
+)
 from qwen3_ascend_rerank.models import open_checkpoint
 from tests.models.conftest import Folder, edit_weights
+from tests.support.variants import LENGTH
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -189,6 +196,19 @@ def test_a_folder_that_is_no_whole_single_model_is_refused_by_name(
         open_checkpoint(str(model))
     if error is UnsupportedModelError:
         assert "fetch" not in str(caught.value)  # nothing is missing or damaged
+
+
+@pytest.mark.parametrize("engine", ["torch", "vllm"])
+@pytest.mark.parametrize("kind", ["adapter beside the base", "an old file beside newer shards"])
+def test_every_engine_refuses_it_in_the_same_words(kind: str, engine: str, folder: Folder) -> None:
+    if find_spec(engine) is None:
+        pytest.skip(f"needs {engine}")
+    change, error, message = FOREIGN[kind]
+    model = folder()
+    change(model)
+    with Reranker(model, engine=engine, max_length=LENGTH) as reranker:
+        with pytest.raises(error, match=message):
+            reranker.start()
 
 
 def as_hub_cache(folder: Path) -> Path:
