@@ -92,7 +92,8 @@ def _described(error: ValidationError) -> list[str]:
             described += _described(cause)
         else:
             name = ".".join(map(str, one["loc"]))
-            described.append(f"{name}: {one['msg']}" if name else one["msg"])
+            message = one["msg"] if cause is None else str(cause)
+            described.append(f"{name}: {message}" if name else message)
     return described
 
 
