@@ -186,6 +186,8 @@ class RerankComponent(RerankSettings, Closing):
     def __reduce__(self) -> tuple[Any, ...]:
         # Secrets and other excluded fields stay behind; the environment fills them again.
         state = {**self._state(), "engine_options": public_options(self.engine_options)}
+        if self.reranker is None:
+            state |= {name: place.absolute for name, place in self._located().items()}
         return partial(type(self), **state), ()
 
     def __eq__(self, other: object) -> bool:

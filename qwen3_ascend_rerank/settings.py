@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     field_serializer,
     field_validator,
@@ -24,6 +25,7 @@ from .address import checked_api_key, checked_urls
 from .engines import checked_engine
 from .environment import ENVIRONMENT_PREFIX, from_environment
 from .errors import InvalidInputError
+from .models.location import Location
 from .options import checked_options, public_options
 from .prompt import DEFAULT_INSTRUCTION
 from .request import CALL_OPTIONS, checked_count, checked_seconds, unknown_name
@@ -154,6 +156,8 @@ class RerankSettings(_Fields):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    _places: dict[str, Location] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_environment(cls, values: Any) -> Any:
@@ -165,10 +169,23 @@ class RerankSettings(_Fields):
             filled["model"] = DEFAULT_MODEL
         return filled
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Find the model now: a relative path may mean another folder when it is needed."""
+        super().model_post_init(context)
+        if self.base_url is None:
+            asked = {"model": self.model, "tokenizer": self.tokenizer}
+            self._places = {name: Location.of(one) for name, one in asked.items() if one}
+
+    def _located(self) -> dict[str, Location]:
+        """Where those settings are that have not been set anew since."""
+        places = self._places.items()
+        return {name: place for name, place in places if place.asked == getattr(self, name)}
+
     def make_reranker(self) -> Reranker:
         """A `Reranker` with these settings; nothing is loaded yet.
 
         Raises:
             InvalidInputError: a value that cannot be used.
         """
-        return Reranker(**{name: getattr(self, name) for name in RERANKER_FIELDS})
+        settings = {name: getattr(self, name) for name in RERANKER_FIELDS}
+        return Reranker(**{**settings, **self._located()})

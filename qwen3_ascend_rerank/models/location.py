@@ -46,6 +46,9 @@ class Location:
         """Whether a name that said the same everywhere has become that of a folder."""
         return not self.state and not _is_path(self.real) and Path(self.real).exists()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Location:
+        return self  # nothing in it changes
+
     def __reduce__(self) -> tuple[Callable[[str, str], Location], tuple[str, str]]:
         # Found anew where it is unpickled, but not below another working folder.
         return _again, (self.absolute, self.asked)

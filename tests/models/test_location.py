@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_rerank import InvalidInputError, Reranker
+from qwen3_ascend_rerank.component import RerankComponent
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
 from qwen3_ascend_rerank.lexical import tokenizer_file
@@ -115,6 +116,27 @@ class TestAnotherWorkingFolder:
                 assert twin._lease._engine is original._lease._engine
                 assert repr(twin) == repr(original)
                 assert twin.model == "./m"
+
+    @pytest.mark.parametrize(
+        "duplicate",
+        [
+            copy.copy,
+            copy.deepcopy,
+            lambda one: one.model_copy(update={"top_n": 1}),
+            lambda one: pickle.loads(pickle.dumps(one)),
+        ],
+    )
+    def test_changes_no_copy_of_a_component(
+        self,
+        duplicate: Callable[[RerankComponent], RerankComponent],
+        folders: tuple[Path, Path],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(folders[0])
+        with RerankComponent(model="./m", tokenizer="m") as original:
+            monkeypatch.chdir(folders[1])
+            with duplicate(original) as twin:
+                assert twin._core._lease._engine is original._core._lease._engine
 
     def test_changes_no_ready_engine(
         self, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
