@@ -22,6 +22,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+LONG = 1024
+"""Letters of a run of one and the same that are looked at."""
 _LAST_SPACE = 4
 """Letters of a white space, at most: the last of a run may belong to what follows."""
 
@@ -70,6 +72,10 @@ class Runs:
 
     def _beginning(self, run: str) -> list[str]:
         """Tokens with which every run begins that goes on behind `run`, or ends before its last."""
+        if len(run) > LONG and run.count(run[0]) == len(run):
+            # What is sure first is so again behind it, as long as as many letters are left.
+            sure = self._beginning(run[:LONG])
+            return sure[:1] * ((len(run) - LONG) // max(1, len("".join(sure[:1])))) + sure
         before = self._last_tokens(run)
         heads = set(range(max(0, len(run) - _LAST_SPACE - self._longest), len(run) + 1))
         while len(heads) > 1:

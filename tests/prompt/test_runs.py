@@ -38,11 +38,13 @@ def test_what_is_sure_of_a_beginning_is_right_whatever_follows(
     assert tokenizer.encode(beginning + more).ids[: len(sure)] == sure
 
 
-@pytest.mark.parametrize("run", ["a", "the", "wording", "北京", "\n", "...", "\u0301"])
+@pytest.mark.parametrize("run", ["a", " ", ".", "the", "wording", "北京", "\n", "...", "\u0301"])
 def test_nearly_all_of_a_long_run_is_sure(tokenizer: Tokenizer, run: str) -> None:
     text = run * (2000 // len(run))
     sure = Runs(tokenizer, stripping=False).first(text)
-    assert len(sure) > 0.9 * len(tokenizer.encode(text).ids)
+    whole = tokenizer.encode(text + run).ids
+    assert whole[: len(sure)] == sure
+    assert len(sure) > 0.9 * len(whole)
 
 
 @pytest.mark.parametrize("letter", ["\u0301", "\u3099", "\u11ab", "\u1161", "\u09be", "\ud83d"])
