@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 THREADS = 2
 """While one tokenises, another takes apart what was tokenised."""
 TEXTS = 32
-CHARACTERS = 65_536
+CHARACTERS = 16_384
 """Of a piece, at most, unless it is one text: some milliseconds of work."""
 AT_ONCE = 200
 """Documents of which a loop may do some small thing for each without holding up anybody."""
