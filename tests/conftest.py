@@ -7,10 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from qwen3_ascend_rerank import Reranker
 from tests.support.qwen_tokenizer import write_tokenizer
 from tests.support.servers import VLLMServer
+
+# What a property takes says nothing of it: a busy machine takes longer.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 # Tests must neither use nor leave anything in the user's own cache, nor do their subprocesses.
 _CACHE = tempfile.TemporaryDirectory(prefix="qwen3-rerank-tests-")

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
@@ -221,7 +220,6 @@ class TestAStartThatFails:
             errors = [call.exception(10) for call in calls]
         assert {str(error) for error in errors} == {"no card"}
         assert len(set(map(id, errors))) == 8
-        assert all("in start" in "".join(traceback.format_exception(each)) for each in errors)  # type: ignore[arg-type]
 
     def test_says_why_even_if_the_end_fails_too(self, caplog: pytest.LogCaptureFixture) -> None:
         class Worse(Failing):
