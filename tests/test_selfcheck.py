@@ -161,9 +161,16 @@ FAULTS: dict[str, tuple[Callable[[], TorchEngine], set[str], str]] = {
         "quantised with the model until nothing was left of it",
     ),
     "next to nothing in bfloat16": (
-        lambda: Faulty(turn=lambda values: [0.01 * value for value in values], dtype="bfloat16"),
+        lambda: Faulty(turn=lambda values: [0.003 * value for value in values], dtype="bfloat16"),
         {"answers far enough apart"},
-        "log-odds more than 0.25 apart, which bfloat16 can tell from rounding",
+        "log-odds more than 0.05 apart, got 0.0",
+    ),
+    "next to nothing from a server": (
+        lambda: Faulty(
+            turn=lambda values: [1e-5 * value for value in values], engine="served", dtype="unknown"
+        ),
+        {"answers far enough apart"},
+        "log-odds more than 0.001 apart",
     ),
     "overflow": (
         lambda: Faulty(turn=lambda values: [math.nan] * len(values), dtype="float16"),
