@@ -25,6 +25,7 @@ from ..prompt import QwenTokenizer
 from .configuration import Configuration
 from .folder import refuse_foreign, weight_files
 from .heads import Labels, check_tokenizer, read_labels
+from .quantization import check_quantized_head, read_quantization
 from .tensors import Tensor, read_tensors
 from .weights import SCORE, check_weights
 
@@ -47,8 +48,8 @@ class Checkpoint:
     """Its ``config.json``."""
     configuration: Configuration
     """What of that decides a score."""
-    quantization: str = ""
-    """How it is quantised, e.g. ``awq``; empty where it is not."""
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    """How it says that it is quantised (`read_quantization`); empty where it is not."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     """Its weights by name; empty where it was opened without them."""
     labels: Labels | None = None
@@ -120,7 +121,7 @@ def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
         folder,
         config,
         Configuration.read(config, folder / "config.json"),
-        _quantization(folder, config),
+        read_quantization(folder),
     )
     return _with_weights(opened) if weights else opened
 
@@ -128,7 +129,9 @@ def open_checkpoint(model: str, *, weights: bool = True) -> Checkpoint:
 def _with_weights(opened: Checkpoint) -> Checkpoint:
     """The same with its weights, of which none is left out and none made up."""
     tensors = read_tensors(weight_files(opened.name, opened.folder))
-    if not opened.quantization:
+    if opened.quantization:
+        check_quantized_head(opened.name, opened.quantization, tensors)
+    else:
         check_weights(
             opened.name, opened.folder, tensors, opened.configuration, converted=opened.converted
         )
@@ -136,14 +139,6 @@ def _with_weights(opened: Checkpoint) -> Checkpoint:
     if opened.converted:
         labels = read_labels(opened.name, opened.config, opened.configuration, tensors.get(SCORE))
     return replace(opened, tensors=tensors, labels=labels)
-
-
-def _quantization(folder: Path, config: Mapping[str, Any]) -> str:
-    """The method by which a checkpoint is quantised; empty where it is not."""
-    said = config.get("quantization_config")
-    if said:
-        return str(said.get("quant_method", "quantised")) if isinstance(said, dict) else str(said)
-    return "ModelSlim" if any(folder.glob("quant_model_description*.json")) else ""
 
 
 def is_local(model: str) -> bool:

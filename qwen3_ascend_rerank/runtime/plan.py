@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
@@ -26,7 +24,6 @@ __all__ = [
     "newer_than_known",
     "pairing_of",
     "plan",
-    "read_quantization",
 ]
 
 _POLICY = "vllm-project/vllm-ascend, versioning policy"
@@ -132,21 +129,3 @@ def mismatches(machine: Machine) -> list[Finding]:
 def _is_newer(version: str, newest: str) -> bool:
     parsed = parse(version)
     return parsed is None or parsed.release[:2] > Version(newest).release
-
-
-def read_quantization(folder: Path) -> dict[str, Any]:
-    """How the checkpoint in `folder` is quantised; empty where it is not.
-
-    Either ``config.json`` has a ``quantization_config``, or ModelSlim, Ascend's own tool, left a
-    ``quant_model_description.json`` beside it, from which vllm-ascend recognises it unasked.
-    """
-    config = _read_json(folder / "config.json").get("quantization_config") or {}
-    return {**config, **_read_json(folder / "quant_model_description.json")}
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

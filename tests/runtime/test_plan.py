@@ -1,13 +1,12 @@
 """What a plan says of versions: which are unknown, which belong together, which are refused."""
 
 import dataclasses
-import json
 
 import pytest
 
 from qwen3_ascend_rerank.errors import EngineError
 from qwen3_ascend_rerank.runtime.detect import Machine
-from qwen3_ascend_rerank.runtime.plan import pairing_of, read_quantization
+from qwen3_ascend_rerank.runtime.plan import pairing_of
 from qwen3_ascend_rerank.runtime.rules import Releases
 from qwen3_ascend_rerank.runtime.versions import PAIRINGS
 from tests.runtime.machines import cuda, npu, planned
@@ -88,30 +87,6 @@ class TestPairings:
     def test_an_unlisted_release_has_none(self):
         assert pairing_of("0.24.0rc1") is None
         assert not planned(npu("0.24.0rc1")).warnings
-
-
-class TestQuantization:
-    @pytest.mark.parametrize(
-        ("files", "expected"),
-        [
-            ({"config.json": {"model_type": "qwen3"}}, {}),
-            (
-                {"config.json": {"quantization_config": {"quant_method": "fp8"}}},
-                {"quant_method": "fp8"},
-            ),
-            (
-                {"config.json": {}, "quant_model_description.json": {"kv_cache_type": "C8"}},
-                {"kv_cache_type": "C8"},
-            ),
-            ({"config.json": {"quantization_config": None}}, {}),
-            ({"config.json": []}, {}),
-            ({}, {}),
-        ],
-    )
-    def test_is_read_from_the_checkpoint(self, tmp_path, files, expected):
-        for name, content in files.items():
-            (tmp_path / name).write_text(json.dumps(content))
-        assert read_quantization(tmp_path) == expected
 
 
 def test_a_plan_names_the_version_the_fault_and_the_way_out():

@@ -23,7 +23,7 @@ from ...prompt import DEFAULT_INSTRUCTION, load_tokenizer
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect
 from ...runtime.devices import share
-from ...runtime.plan import Plan, Request, plan, read_quantization
+from ...runtime.plan import Plan, Request, plan
 from ...serving import abilities, command, gate
 from ...serving.judgement import Terms
 from ...serving.template import check_tokenizer, template_file
@@ -105,7 +105,7 @@ def prepare(wish: Wish) -> Prepared:
         Request(
             wish.max_length,
             reading.options,
-            read_quantization(checkpoint.folder),
+            checkpoint.quantization,
             checkpoint.config,
         ),
     )

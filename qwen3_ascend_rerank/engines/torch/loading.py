@@ -18,6 +18,7 @@ from ...errors import (
     UnsupportedModelError,
 )
 from ...models import Checkpoint, Configuration, open_checkpoint, read_rows, tokenizer_file
+from ...models.quantization import quantization_name
 from ...models.weights import EMBEDDING, LM_HEAD, SCORE
 from ...prompt import QwenTokenizer, load_tokenizer
 from ...request import checked_text
@@ -67,8 +68,9 @@ def load(
     precision = _choose_dtype(torch, place, dtype)
     checkpoint = open_checkpoint(model, weights=False)
     if checkpoint.quantization:
+        method = quantization_name(checkpoint.quantization)
         raise UnsupportedModelError(
-            f"{model} is quantised ({checkpoint.quantization}), and torch runs no quantised "
+            f"{model} is quantised ({method}), and torch runs no quantised "
             'checkpoints here; use engine="vllm", or the checkpoint that was not quantised'
         )
     checkpoint.check_length(max_length)

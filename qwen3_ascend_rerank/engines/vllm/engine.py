@@ -25,7 +25,7 @@ from ...models.location import Location
 from ...prompt import PromptBatch, load_tokenizer
 from ...runtime import probes
 from ...runtime.detect import Machine, detect
-from ...runtime.plan import Plan, Request, plan, read_quantization
+from ...runtime.plan import Plan, Request, plan
 from ..base import EngineInfo, closed_for_good, log_odds_of
 from ..threads import in_thread
 from ..turns import Turns
@@ -208,7 +208,7 @@ class VLLMEngine:
         request = Request(
             self._max_length,
             self._arguments,
-            read_quantization(checkpoint.folder),
+            checkpoint.quantization,
             checkpoint.config,
         )
         made = plan(machine, request)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..plan import Finding, Plan, Request, mismatches, newer_than_known, plan, read_quantization
+from ...models.quantization import read_quantization
+from ..plan import Finding, Plan, Request, mismatches, newer_than_known, plan
 from .diagnosis import Diagnosis
 from .host import Host
 from .models import Caches
