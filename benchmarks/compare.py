@@ -33,7 +33,7 @@ from benchmarks.comparison.report import Sample
 from benchmarks.comparison.workload import GEOMETRIES, Cell, Workload, random_model
 from qwen3_ascend_rerank.commands.bench.machine import describe
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.prompts import load_tokenizer
 
 ANCHOR = "torch-engine"
 """In every group, and so asked the same several times."""

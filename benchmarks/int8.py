@@ -26,7 +26,7 @@ from benchmarks.comparison.workload import Cell, Workload, random_model
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.engines.torch.linear import pack
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import (
+from qwen3_ascend_rerank.prompts import (
     DEFAULT_INSTRUCTION,
     PromptBatch,
     build_batch,

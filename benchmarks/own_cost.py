@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 from benchmarks.comparison.workload import Cell, Workload
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import QwenTokenizer, load_tokenizer
+from qwen3_ascend_rerank.prompts import QwenTokenizer, load_tokenizer
 from qwen3_ascend_rerank.testing import FakeEngine
 
 DOCUMENTS, TOKENS = 100, 200

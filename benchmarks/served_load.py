@@ -29,8 +29,8 @@ from typing import TypeVar
 import httpx
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, build_batch
-from qwen3_ascend_rerank.startup import open_tokenizer
+from qwen3_ascend_rerank.engines.startup import open_tokenizer
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, build_batch
 
 Item = TypeVar("Item")
 

@@ -41,7 +41,7 @@ import torch
 from IPython.display import HTML
 from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, Reranker
 from qwen3_ascend_rerank.models import open_checkpoint
-from qwen3_ascend_rerank.prompt import HEAD, TAIL
+from qwen3_ascend_rerank.prompts import HEAD, TAIL
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -192,7 +192,7 @@ show(ids_of(trick))
 
 # %%
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.prompts import load_tokenizer
 
 own = load_tokenizer(tokenizer_file(folder))
 show(own.encode([trick])[0])

@@ -21,8 +21,8 @@ from .errors import (
     UnsupportedModelError,
     UnsupportedServerError,
 )
-from .prompt import DEFAULT_INSTRUCTION
-from .request import NOT_GIVEN, NotGiven
+from .prompts import DEFAULT_INSTRUCTION
+from .prompts.request import NOT_GIVEN, NotGiven
 from .reranker import DEFAULT_MODEL, Reranker
 from .results import RankedDocument, RerankResult, Usage
 

@@ -15,34 +15,32 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self
 
-from .address import checked_api_key, checked_urls
-from .cache import Flight, Judgement, Key, ScoreCache
-from .calls import Calls, wait
+from .bridge.calls import Calls, wait
+from .bridge.lifetime import Closing
+from .bridge.loop import submit
+from .checks import checked_count, checked_text, unknown_name
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
-from .engines.loop import submit
+from .engines.options import checked_options, public_options
+from .engines.served.address import checked_api_key, checked_urls
 from .engines.shared import EngineLease
+from .engines.startup import begin, examine_again, open_tokenizer
 from .errors import DocumentError, EngineDeadError, EngineError, InvalidInputError, RerankError
-from .lifetime import Closing
 from .models.location import Location
-from .options import checked_options, public_options
-from .preparation import aside, prepare, weight
-from .prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer
-from .ranking import check_answer, ranked
-from .request import (
+from .prompts import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer
+from .prompts.preparation import aside, prepare, weight
+from .prompts.request import (
     CALL_OPTIONS,
     NOT_GIVEN,
     NotGiven,
     Request,
     call_options,
-    checked_count,
     checked_documents,
     checked_query,
-    checked_text,
-    unknown_name,
 )
 from .results import RerankResult, Usage, probability
-from .selfcheck import STRICTNESS, Level, checked_level
-from .startup import begin, examine_again, open_tokenizer
+from .results.cache import Flight, Judgement, Key, ScoreCache
+from .results.ranking import check_answer, ranked
+from .trust import STRICTNESS, Level, checked_level
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -19,8 +19,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .engines.base import EngineInfo, PromptBatch
-from .lexical import NAME
+from .models.lexical import NAME
+from .protocol import EngineInfo, PromptBatch
 
 __all__ = ["FakeEngine"]
 

@@ -20,8 +20,8 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-import qwen3_ascend_rerank.lexical
-from qwen3_ascend_rerank.lexical.vocabulary import DATA_FILE, Token, byte_letters
+import qwen3_ascend_rerank.models.lexical
+from qwen3_ascend_rerank.models.lexical.vocabulary import DATA_FILE, Token, byte_letters
 
 WORDS = 20_000
 """Ranks below this one may be words of letters A to Z."""
@@ -96,7 +96,7 @@ def make_vocabulary(ranks: dict[bytes, int]) -> list[Token]:
 
 def main() -> None:
     """Write the data file."""
-    package = Path(qwen3_ascend_rerank.lexical.__file__).parent
+    package = Path(qwen3_ascend_rerank.models.lexical.__file__).parent
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--output", type=Path, default=package / DATA_FILE)
     output = parser.parse_args().output

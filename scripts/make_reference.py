@@ -19,7 +19,7 @@ import typer
 
 from qwen3_ascend_rerank import RankedDocument, Reranker, RerankError, RerankResult, Usage
 from qwen3_ascend_rerank.commands.program import app
-from qwen3_ascend_rerank.settings import ENVIRONMENT_PREFIX, RerankSettings
+from qwen3_ascend_rerank.components.settings import ENVIRONMENT_PREFIX, RerankSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 

@@ -19,7 +19,7 @@ from benchmarks.comparison.contenders import CONTENDERS
 from benchmarks.comparison.report import Sample
 from benchmarks.comparison.roofline import Limit, Shapes
 from benchmarks.comparison.workload import AROUND, GEOMETRIES, Cell, Workload
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.prompts import load_tokenizer
 from tests.support.models import write_original
 
 ROOT = Path(__file__).parents[1]

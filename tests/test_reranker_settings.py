@@ -20,8 +20,8 @@ from qwen3_ascend_rerank import (
     RerankTimeoutError,
     UnknownNameError,
 )
+from qwen3_ascend_rerank.components.settings import RERANKER_FIELDS, RerankSettings
 from qwen3_ascend_rerank.reranker import SETTINGS
-from qwen3_ascend_rerank.settings import RERANKER_FIELDS, RerankSettings
 from qwen3_ascend_rerank.testing import FakeEngine
 
 QUERY = "capital of China"

@@ -22,8 +22,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.engines.base import log_odds_of
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.protocol import log_odds_of
 from tests.support.official import PREFIX, SUFFIX, format_pair, prompt_ids
 
 MAX_LENGTH = 8192

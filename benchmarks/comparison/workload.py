@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, QwenTokenizer, build_batch
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, QwenTokenizer, build_batch
 from qwen3_ascend_rerank.runtime.paths import cache_folder
 
 MAX_LENGTH = 8192

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ..settings import ENVIRONMENT_PREFIX, RerankSettings
+from ..components.settings import ENVIRONMENT_PREFIX, RerankSettings
 
 SETTINGS = f"Settings, also from the environment as {ENVIRONMENT_PREFIX}<NAME>"
 

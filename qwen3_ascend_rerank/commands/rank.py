@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ..request import checked_query
-from ..settings import RerankSettings
+from ..components.settings import RerankSettings
+from ..prompts.request import checked_query
 from .inputs import STANDARD_INPUT, InputFormat, Passage, read_passages
 from .options import default, json_object, setting
 from .report import as_dict, print_json, print_table

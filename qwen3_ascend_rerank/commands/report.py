@@ -11,8 +11,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..printing import TRUNCATED
 from ..results import RankedDocument, RerankResult
+from ..results.printing import TRUNCATED
 from .inputs import Passage
 from .screen import described_model, one_line, output, score_line
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from rich.console import Console
 from rich.text import Text
 
-from ..lexical import NAME as LEXICAL
+from ..models.lexical import NAME as LEXICAL
 
 LONGEST_LINE = 1000
 """Characters of a passage that can matter on a screen; the rest is not even looked at."""

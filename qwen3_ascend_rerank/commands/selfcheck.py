@@ -13,12 +13,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..bridge.loop import submit
+from ..components.settings import RerankSettings
 from ..engines import EngineSpec, choose_engine
-from ..engines.loop import submit
-from ..lexical import NAME as LEXICAL
-from ..selfcheck import Check, Report
-from ..settings import RerankSettings
-from ..startup import examine, probe
+from ..engines.startup import examine, probe
+from ..models.lexical import NAME as LEXICAL
+from ..trust import Check, Report
 from .options import default, json_object, setting
 from .report import print_json
 from .screen import one_line, output, waiting, whole

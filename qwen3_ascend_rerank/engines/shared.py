@@ -18,10 +18,10 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import RLock
 from typing import Any
 
+from ..bridge.forks import in_child
+from ..bridge.loop import submit
 from ..errors import EngineError, RerankerClosedError, for_another_caller
-from ..forks import in_child
-from .base import Engine
-from .loop import submit
+from ..protocol import Engine
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import lexical
 from ..errors import (
     CorruptModelError,
     InvalidInputError,
@@ -21,7 +20,8 @@ from ..errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
-from ..prompt import QwenTokenizer
+from ..prompts import QwenTokenizer
+from . import lexical
 from .configuration import Configuration
 from .folder import refuse_foreign, weight_files
 from .heads import Labels, check_tokenizer, read_labels

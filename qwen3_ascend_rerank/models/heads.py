@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptModelError, UnsupportedModelError
-from ..prompt import QwenTokenizer
+from ..prompts import QwenTokenizer
 from .configuration import Configuration
 from .folder import read_json
 from .tensors import Tensor, read_rows

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import lexical
-from ..files import file_state
+from ..runtime.files import file_state
+from . import lexical
 
 _PARTS = (".json", ".safetensors", ".bin", ".pt", ".txt", ".jinja")
 """What a model's files end in."""

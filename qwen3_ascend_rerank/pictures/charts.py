@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..engines.base import log_odds_of
 from ..errors import InvalidInputError
+from ..protocol import log_odds_of
 from ..results import RankedDocument, RerankResult
 from .sheet import BLUE, DASHED, FAINT, INK, PAPER, POINTS, VERMILLION, Picture, mark, sheet, write
 

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ..printing import WIDEST, display_width, one_line
+from ..results.printing import WIDEST, display_width, one_line
 from .fonts import families, weight
 
 PAPER, INK, FAINT = "#FFFFFF", "#1A1A1A", "#666666"

@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from ..forks import in_child
+from ..bridge.forks import in_child
 from . import npu_smi
 
 Platform = Literal["npu", "cuda", "cpu"]

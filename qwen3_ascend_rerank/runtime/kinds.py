@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..checks import checked_count, checked_flag, checked_share, described
 from ..errors import InvalidInputError
-from ..request import checked_count, checked_flag, checked_share, described
 
 
 def _checked_mapping(name: str, value: Any) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..prompt import CONTROL_TOKENS, HEAD, TAIL
+from ..prompts import CONTROL_TOKENS, HEAD, TAIL
 from . import abilities
 
 _QUERIES = ("query", "queries", "text_1", "data_1")

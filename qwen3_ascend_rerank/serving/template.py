@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from ..checks import checked_text
 from ..errors import InvalidInputError, UnsupportedModelError
-from ..prompt import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
-from ..request import checked_text
+from ..prompts import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
 from ..runtime.paths import cache_folder
 
 FILE = Path(__file__).with_name("score_template.jinja")

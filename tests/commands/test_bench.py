@@ -32,7 +32,7 @@ from qwen3_ascend_rerank.commands.bench.workload import random_requests
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.errors import EngineError
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.prompts import load_tokenizer
 from qwen3_ascend_rerank.testing import FakeEngine
 
 SMALL = ("--random-input-len", "8", "--documents", "2", "--num-requests", "6")

@@ -13,15 +13,15 @@ from packaging.requirements import Requirement
 from typer.main import get_command
 from typer.testing import CliRunner
 
-import qwen3_ascend_rerank.startup as startup
+import qwen3_ascend_rerank.engines.startup as startup
 from qwen3_ascend_rerank.commands.doctor import trust
 from qwen3_ascend_rerank.commands.doctor.view import AREAS
 from qwen3_ascend_rerank.commands.program import app
+from qwen3_ascend_rerank.doctor import Diagnosis
 from qwen3_ascend_rerank.engines import EngineSpec
 from qwen3_ascend_rerank.runtime.detect import Answer
-from qwen3_ascend_rerank.runtime.doctor import Diagnosis
 from qwen3_ascend_rerank.runtime.versions import PAIRINGS
-from qwen3_ascend_rerank.selfcheck import Check, Report
+from qwen3_ascend_rerank.trust import Check, Report
 from tests.runtime.computers import Computer, ascend, npus, recorded
 from tests.support.dialects import VLLM, SGLang, good_template, short_template
 from tests.support.servers import API_KEY, VLLMServer

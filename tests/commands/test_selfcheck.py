@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from qwen3_ascend_rerank.commands.program import app
-from qwen3_ascend_rerank.lexical import checkpoint_folder
-from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS
+from qwen3_ascend_rerank.models.lexical import checkpoint_folder
+from qwen3_ascend_rerank.trust.answers import LEXICAL_ANSWERS
 from tests.support.models import write_original
 
 

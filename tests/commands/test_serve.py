@@ -24,9 +24,9 @@ from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, 
 from qwen3_ascend_rerank.commands.serve.secret import find_key
 from qwen3_ascend_rerank.commands.serve.view import shell_line
 from qwen3_ascend_rerank.errors import InvalidInputError, UnsupportedModelError
-from qwen3_ascend_rerank.lexical import checkpoint_folder
 from qwen3_ascend_rerank.models import Checkpoint, tokenizer_file
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.models.lexical import checkpoint_folder
+from qwen3_ascend_rerank.prompts import load_tokenizer
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
 from qwen3_ascend_rerank.runtime.detect import Machine
 from qwen3_ascend_rerank.serving import abilities, gate, ready

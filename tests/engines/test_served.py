@@ -25,9 +25,9 @@ from qwen3_ascend_rerank import (
     ServerUnavailableError,
     UnsupportedServerError,
 )
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, build_batch
+from qwen3_ascend_rerank.engines.startup import open_tokenizer
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, build_batch
 from qwen3_ascend_rerank.serving.template import FILE as TEMPLATE
-from qwen3_ascend_rerank.startup import open_tokenizer
 from tests.support.pairs import QUERIES, log_odds, make_documents
 from tests.support.servers import API_KEY, MAX_MODEL_LEN, VLLMServer, free_port
 
@@ -261,7 +261,7 @@ def test_what_is_asked_for_must_be_served(vllm_server: VLLMServer) -> None:
 def test_the_full_selfcheck_asks_the_server(
     vllm_server: VLLMServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "qwen3_ascend_rerank.startup"):
+    with caplog.at_level(logging.INFO, "qwen3_ascend_rerank.engines.startup"):
         with served(vllm_server, selfcheck="full") as reranker:
             reranker.start()
     assert "0 failed" in caplog.text

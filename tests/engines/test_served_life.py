@@ -18,10 +18,11 @@ from qwen3_ascend_rerank import (
     RerankerClosedError,
     RerankTimeoutError,
 )
-from qwen3_ascend_rerank.engines.loop import submit
-from qwen3_ascend_rerank.engines.served import ServedEngine, lanes
-from qwen3_ascend_rerank.prompt import build_batch
-from qwen3_ascend_rerank.startup import open_tokenizer
+from qwen3_ascend_rerank.bridge.loop import submit
+from qwen3_ascend_rerank.engines.served import lanes
+from qwen3_ascend_rerank.engines.served.engine import ServedEngine
+from qwen3_ascend_rerank.engines.startup import open_tokenizer
+from qwen3_ascend_rerank.prompts import build_batch
 from tests.support import faults
 from tests.support.dialects import VLLM
 from tests.support.oracle import by_length

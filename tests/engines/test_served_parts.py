@@ -14,9 +14,8 @@ from pydantic import SecretStr
 from tokenizers import Tokenizer
 
 from qwen3_ascend_rerank import InvalidInputError
-from qwen3_ascend_rerank.address import checked_api_key, checked_urls
 from qwen3_ascend_rerank.engines import EngineSpec
-from qwen3_ascend_rerank.engines.base import log_odds_of
+from qwen3_ascend_rerank.engines.served.address import checked_api_key, checked_urls
 from qwen3_ascend_rerank.engines.served.dialects import DIALECTS, Dialect
 from qwen3_ascend_rerank.engines.served.discovery import Discovery
 from qwen3_ascend_rerank.engines.served.engine import TOKENS_PER_REQUEST, ServedEngine
@@ -24,9 +23,10 @@ from qwen3_ascend_rerank.engines.served.faults import excerpt, retry_after
 from qwen3_ascend_rerank.engines.served.manner import Manner, tokens_of
 from qwen3_ascend_rerank.engines.served.models import ServedModel
 from qwen3_ascend_rerank.engines.served.terms import Terms
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch
+from qwen3_ascend_rerank.engines.startup import open_tokenizer
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, PromptBatch, build_batch
+from qwen3_ascend_rerank.protocol import log_odds_of
 from qwen3_ascend_rerank.results import probability
-from qwen3_ascend_rerank.startup import open_tokenizer
 from tests.support.qwen_tokenizer import ADDED, SPECIAL
 
 URL = "http://server"

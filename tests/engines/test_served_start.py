@@ -23,7 +23,7 @@ from qwen3_ascend_rerank import (
     UnsupportedServerError,
 )
 from qwen3_ascend_rerank.engines.served.dialects import DIALECTS
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.results import probability
 from tests.support.answering import Server
 from tests.support.dialects import (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_rerank import EngineError, Reranker, RerankError, RerankTimeoutError
+from qwen3_ascend_rerank.bridge.loop import submit
 from qwen3_ascend_rerank.engines import shared
-from qwen3_ascend_rerank.engines.loop import submit
-from qwen3_ascend_rerank.engines.served import ServedEngine
+from qwen3_ascend_rerank.engines.served.engine import ServedEngine
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
 from qwen3_ascend_rerank.testing import FakeEngine

@@ -26,7 +26,7 @@ from qwen3_ascend_rerank import (
 from qwen3_ascend_rerank.engines.torch import TorchEngine, linear, loading
 from qwen3_ascend_rerank.engines.torch.attention import Shapes
 from qwen3_ascend_rerank.engines.torch.passes import Share
-from qwen3_ascend_rerank.prompt import PromptBatch, build_batch, load_tokenizer
+from qwen3_ascend_rerank.prompts import PromptBatch, build_batch, load_tokenizer
 from tests.support import official
 from tests.support.models import NO, YES, write_converted, write_original
 
@@ -88,7 +88,7 @@ def test_a_converted_checkpoint_scores_as_its_original(tied: Path, tmp_path: Pat
 
 
 def test_lexical_log_odds_are_those_of_the_official_code(lexical: Reranker) -> None:
-    from qwen3_ascend_rerank.lexical import checkpoint_folder
+    from qwen3_ascend_rerank.models.lexical import checkpoint_folder
 
     folder = checkpoint_folder()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))

@@ -16,7 +16,7 @@ from qwen3_ascend_rerank.engines.torch.memory import MOST_PATIENCE, PATIENCE, Bu
 from qwen3_ascend_rerank.engines.torch.passes import REFUSALS, WORTH, Call, Line, Share
 from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
 from qwen3_ascend_rerank.engines.torch.ragged import Ragged
-from qwen3_ascend_rerank.prompt import PromptBatch
+from qwen3_ascend_rerank.prompts import PromptBatch
 
 SUFFIX = [7, 8, 9]
 LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=12)

@@ -19,8 +19,8 @@ from qwen3_ascend_rerank import (
     RerankerClosedError,
     RerankTimeoutError,
 )
+from qwen3_ascend_rerank.bridge.loop import submit
 from qwen3_ascend_rerank.engines import choose_engine
-from qwen3_ascend_rerank.engines.loop import submit
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
 from qwen3_ascend_rerank.runtime.detect import Machine
 from tests.support.models import write_converted, write_original

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_rerank import EngineInfo, PromptBatch, Reranker, SelfcheckError
-from qwen3_ascend_rerank.engines.loop import submit
+from qwen3_ascend_rerank.bridge.loop import submit
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
-from qwen3_ascend_rerank.lexical import tokenizer_file
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.models.lexical import tokenizer_file
+from qwen3_ascend_rerank.prompts import load_tokenizer
 from qwen3_ascend_rerank.runtime import probes
 from qwen3_ascend_rerank.runtime.detect import detect
-from qwen3_ascend_rerank.selfcheck import Report, check_engine
+from qwen3_ascend_rerank.trust import Report, check_engine
 from tests.support.sabotage import altered_head, mixed_up_cache
 
 pytestmark = [

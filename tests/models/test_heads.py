@@ -9,7 +9,7 @@ import torch
 
 from qwen3_ascend_rerank import CorruptModelError, Reranker, UnsupportedModelError
 from qwen3_ascend_rerank.models import Labels, open_checkpoint
-from qwen3_ascend_rerank.prompt import QwenTokenizer, load_tokenizer
+from qwen3_ascend_rerank.prompts import QwenTokenizer, load_tokenizer
 from tests.models.conftest import Folder, edit_config, edit_weights
 from tests.support.variants import DOCUMENTS, LENGTH, QUERY, Variant, answers
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_rerank import InvalidInputError, Reranker
-from qwen3_ascend_rerank.component import RerankComponent
+from qwen3_ascend_rerank.components.component import RerankComponent
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
-from qwen3_ascend_rerank.lexical import tokenizer_file
+from qwen3_ascend_rerank.models.lexical import tokenizer_file
 from qwen3_ascend_rerank.models.location import Location
-from qwen3_ascend_rerank.prompt import load_tokenizer
+from qwen3_ascend_rerank.prompts import load_tokenizer
 from tests.support.models import write_original
 
 QUERY, DOCUMENTS = "capital of China", ["Beijing", "Bread needs flour."]

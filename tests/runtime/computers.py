@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from qwen3_ascend_rerank.doctor import Wish, examine, look
 from qwen3_ascend_rerank.runtime.detect import Answer, detect
-from qwen3_ascend_rerank.runtime.doctor import Wish, examine, look
 
 RECORDED = Path(__file__).parent / "npu_smi"
 

@@ -11,7 +11,7 @@ from qwen3_ascend_rerank import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.engines.served.dialects import DIALECTS
 from qwen3_ascend_rerank.engines.served.manner import Manner
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import HEAD, TAIL, build_batch, load_tokenizer
+from qwen3_ascend_rerank.prompts import HEAD, TAIL, build_batch, load_tokenizer
 from qwen3_ascend_rerank.serving.judgement import Terms, complaint, mended
 
 TOKENIZER = load_tokenizer(tokenizer_file("lexical"))

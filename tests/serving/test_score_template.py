@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from qwen3_ascend_rerank import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.errors import InvalidInputError, QueryTooLongError, UnsupportedModelError
 from qwen3_ascend_rerank.models import tokenizer_file
-from qwen3_ascend_rerank.prompt import CONTROL_TOKENS, build_batch, load_tokenizer
+from qwen3_ascend_rerank.prompts import CONTROL_TOKENS, build_batch, load_tokenizer
 from qwen3_ascend_rerank.serving.template import FILE as TEMPLATE
 from qwen3_ascend_rerank.serving.template import check_tokenizer, template_file, template_text
 from tests.support import official

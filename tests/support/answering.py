@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from qwen3_ascend_rerank.lexical import tokenizer_file
+from qwen3_ascend_rerank.models.lexical import tokenizer_file
 
 from .oracle import oracle
 from .wire import Answer, Request

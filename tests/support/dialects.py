@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, HEAD, TAIL
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, HEAD, TAIL
 from qwen3_ascend_rerank.results import probability
 
 from .answering import RefusedError, Routes, Server, ranked

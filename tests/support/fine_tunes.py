@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qwen3_ascend_rerank.lexical import tokenizer_file
+from qwen3_ascend_rerank.models.lexical import tokenizer_file
 from tests.support.qwen_tokenizer import byte_letters
 
 WORDS = (

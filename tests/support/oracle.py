@@ -4,10 +4,10 @@ import asyncio
 from functools import cache
 
 from qwen3_ascend_rerank.engines.served import identity, probing
+from qwen3_ascend_rerank.engines.startup import open_tokenizer
 from qwen3_ascend_rerank.engines.torch import TorchEngine
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch
-from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS
-from qwen3_ascend_rerank.startup import open_tokenizer
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, PromptBatch, build_batch
+from qwen3_ascend_rerank.trust.answers import LEXICAL_ANSWERS
 
 LONGEST = 4096
 FIRST = [

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from qwen3_ascend_rerank.engines.loop import submit
+from qwen3_ascend_rerank.bridge.loop import submit
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
 
 

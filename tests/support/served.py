@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.selfcheck import LEXICAL_ANSWERS
+from qwen3_ascend_rerank.trust.answers import LEXICAL_ANSWERS
 
 from .oracle import oracle
 from .stand_in import StandIn

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
-from qwen3_ascend_rerank.prompt import DEFAULT_INSTRUCTION
+from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
 from qwen3_ascend_rerank.runtime.versions import NEWEST_KNOWN
 from qwen3_ascend_rerank.serving.judgement import Terms, complaint, mended

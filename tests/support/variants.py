@@ -20,7 +20,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from qwen3_ascend_rerank import DEFAULT_INSTRUCTION
-from qwen3_ascend_rerank.lexical import tokenizer_file
+from qwen3_ascend_rerank.models.lexical import tokenizer_file
 from tests.support import official
 
 QUERY = "What does [DRUG] do?"

@@ -16,7 +16,7 @@ from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, ModelError
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine, launch, library
 from qwen3_ascend_rerank.models import expected_in_vllm, open_checkpoint, vllm_overrides
 from qwen3_ascend_rerank.models.configuration import Configuration
-from qwen3_ascend_rerank.prompt import build_batch, load_tokenizer
+from qwen3_ascend_rerank.prompts import build_batch, load_tokenizer
 from qwen3_ascend_rerank.runtime import probes
 from qwen3_ascend_rerank.runtime.detect import detect
 from tests.support.variants import DOCUMENTS, LENGTH, QUERY, VARIANTS, Variant, write

@@ -16,10 +16,15 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
-from qwen3_ascend_rerank.address import API_KEY_VARIABLE
-from qwen3_ascend_rerank.component import CallOptions, Outcome, RerankComponent, marked_metadata
-from qwen3_ascend_rerank.options import public_options
-from qwen3_ascend_rerank.request import checked_list, nearest
+from qwen3_ascend_rerank.checks import checked_list, nearest
+from qwen3_ascend_rerank.components.component import (
+    CallOptions,
+    Outcome,
+    RerankComponent,
+    marked_metadata,
+)
+from qwen3_ascend_rerank.engines.options import public_options
+from qwen3_ascend_rerank.engines.served.address import API_KEY_VARIABLE
 
 logger = logging.getLogger(__name__)
 

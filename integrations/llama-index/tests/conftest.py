@@ -20,7 +20,7 @@ from llama_index.postprocessor.qwen3_ascend_rerank import Qwen3AscendRerank
 from pydantic import Field
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.settings import ENVIRONMENT_PREFIX
+from qwen3_ascend_rerank.components.settings import ENVIRONMENT_PREFIX
 from qwen3_ascend_rerank.testing import FakeEngine
 
 LOG_ODDS = {"best": 4.0, "good": 0.0, "poor": -4.0}

@@ -32,7 +32,7 @@ from qwen3_ascend_rerank import (
     RerankerClosedError,
     RerankTimeoutError,
 )
-from qwen3_ascend_rerank.settings import RerankSettings
+from qwen3_ascend_rerank.components.settings import RerankSettings
 
 QUERY = "what is the answer?"
 

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
+from ...components.settings import RerankSettings
 from ...errors import InvalidInputError
 from ...models import tokenizer_file
-from ...settings import RerankSettings
 from ..options import default, json_object, setting
 from ..screen import described_model, messages, output, print_error, waiting
 from .load import Arrivals

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ...errors import MissingDependencyError
-from ...lexical import NAME as LEXICAL
+from ...models.lexical import NAME as LEXICAL
 from ...reranker import Reranker
 from ..screen import waiting
 from .trial import Corpus, Trial, load_corpus

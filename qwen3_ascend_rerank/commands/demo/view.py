@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ...lexical import NAME as LEXICAL
+from ...models.lexical import NAME as LEXICAL
 from ...reranker import DEFAULT_MODEL
 from ..screen import one_line, output, score_line, whole
 from .trial import Trial

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from ... import engines
-from ...address import checked_api_key, checked_urls
+from ...components.settings import ENVIRONMENT_PREFIX, RerankSettings
+from ...doctor import Diagnosis, Host, Wish, examine, gravest, look
 from ...engines import EngineSpec, choose_engine
-from ...lexical import NAME as LEXICAL
-from ...runtime.doctor import Diagnosis, Host, Wish, examine, gravest, look
-from ...settings import ENVIRONMENT_PREFIX, RerankSettings
+from ...engines.served.address import checked_api_key, checked_urls
+from ...models.lexical import NAME as LEXICAL
 from ..options import default, json_object, setting
 from ..report import print_json
 from ..screen import waiting

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...doctor import Diagnosis
 from ...engines.served.connection import Connection
 from ...engines.served.dialects import DIALECTS, Formatting
 from ...engines.served.discovery import Discovery
 from ...engines.served.faults import AnswerFaultError
 from ...engines.served.manner import Manner
 from ...errors import EngineError
-from ...prompt import DEFAULT_INSTRUCTION, QwenTokenizer, build_batch
-from ...runtime.doctor import Diagnosis
+from ...prompts import DEFAULT_INSTRUCTION, QwenTokenizer, build_batch
 
 _READ = ("/v1/models", "/version", "/health", "/metrics", "/load", "/openapi.json")
 """Routes that tell of the server."""

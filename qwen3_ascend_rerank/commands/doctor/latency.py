@@ -6,9 +6,9 @@ import itertools
 import time
 from statistics import median
 
-from ...engines.base import Engine
-from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
-from ...runtime.doctor import Diagnosis
+from ...doctor import Diagnosis
+from ...prompts import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
+from ...protocol import Engine
 
 ROUNDS = 5
 _LONG = 600

@@ -10,6 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from ...doctor import Diagnosis
 from ...engines import EngineSpec
 from ...engines.served.connection import Connection, ConnectionOptions
 from ...engines.served.dialects import DIALECTS
@@ -22,13 +23,12 @@ from ...errors import (
     RerankError,
     UnsupportedServerError,
 )
-from ...prompt import QwenTokenizer, load_tokenizer
+from ...prompts import QwenTokenizer, load_tokenizer
 from ...runtime.detect import Machine, Platform
-from ...runtime.doctor import Diagnosis
 from ...runtime.plan import Plan, Request, plan
 from ...runtime.rules import parse
 from ...runtime.versions import PAIRINGS
-from ...selfcheck import check_engine
+from ...trust import check_engine
 from . import exposure, latency
 from .trust import judged
 

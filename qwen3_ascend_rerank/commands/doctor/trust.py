@@ -6,12 +6,12 @@ import json
 import shlex
 from collections.abc import Iterator
 
+from ...doctor import Diagnosis
 from ...engines import EngineSpec
+from ...engines.options import public_options
+from ...engines.startup import recall
 from ...errors import RerankError
-from ...options import public_options
-from ...runtime.doctor import Diagnosis
-from ...selfcheck import Report
-from ...startup import recall
+from ...trust import Report
 from ..selfcheck import prove
 
 DEFAULT_LENGTH = 8192

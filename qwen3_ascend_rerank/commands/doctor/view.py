@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ...runtime.doctor import SEVERITIES, Diagnosis, gravest
+from ...doctor import SEVERITIES, Diagnosis, gravest
 from ..screen import LONGEST_LINE, output
 
 AREAS = {

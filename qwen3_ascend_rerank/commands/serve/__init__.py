@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
+from ...components.settings import ENVIRONMENT_PREFIX
 from ...errors import EngineError
 from ...models import open_checkpoint
 from ...serving import ready
-from ...settings import ENVIRONMENT_PREFIX
 from ..options import default, setting
 from . import secret
 from .address import LAST_PORT, check_free, near

@@ -19,7 +19,7 @@ from ...models import (
     tokenizer_file,
     vllm_overrides,
 )
-from ...prompt import DEFAULT_INSTRUCTION, load_tokenizer
+from ...prompts import DEFAULT_INSTRUCTION, load_tokenizer
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect
 from ...runtime.devices import share

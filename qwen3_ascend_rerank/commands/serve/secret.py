@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ...address import API_KEY_VARIABLE, checked_api_key
+from ...engines.served.address import API_KEY_VARIABLE, checked_api_key
 from ...errors import InvalidInputError
 
 VARIABLE = "VLLM_API_KEY"

@@ -16,17 +16,6 @@ A query goes from the engine, cut into pieces, to the dispatcher, and from there
     manner       how one server is asked: requests and answers as pure functions
     connection   one server over HTTP
     lanes        its connections
+    address      URLs and keys, checked
     faults       what can go wrong there, and whether to try again
 """
-
-from ...errors import MissingDependencyError
-
-try:
-    from .engine import ServedEngine
-except ImportError as error:
-    raise MissingDependencyError(
-        f"a served model is reached with {error.name}, which is not installed; "
-        'pip install "qwen3-ascend-rerank[served]"'
-    ) from error
-
-__all__ = ["ServedEngine"]

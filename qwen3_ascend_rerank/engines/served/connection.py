@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import httpx
+from ...errors import EngineError, InvalidInputError, MissingDependencyError
 
-from ...errors import EngineError, InvalidInputError
+try:
+    import httpx
+except ImportError as error:
+    raise MissingDependencyError(
+        "a served model is reached with httpx, which is not installed; "
+        'pip install "qwen3-ascend-rerank[served]"'
+    ) from error
+
 from .faults import (
     LONG_SECRET,
     AnswerFaultError,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import EngineError, UnsupportedServerError
-from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokenizer
+from ...prompts import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokenizer
 from . import identity, probing
 from .connection import Connection
 from .dialects import Formatting, wanted_dialects

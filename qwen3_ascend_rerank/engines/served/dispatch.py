@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ...errors import DocumentError, EngineError, RerankError, ServerUnavailableError
-from ...prompt import PromptBatch
+from ...prompts import PromptBatch
 from .faults import BUSY, CHANGED, GoneError, PassingError, RequestFaultError, SilentError
 from .replica import Replica
 from .replicas import LONGEST_REST, Replicas, pause

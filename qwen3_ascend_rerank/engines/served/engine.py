@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
+from ...bridge.turns import Turns
+from ...checks import checked_count, checked_file, checked_seconds
 from ...errors import EngineError, InvalidInputError
-from ...options import checked_headers
-from ...prompt import PromptBatch
-from ...request import checked_count, checked_file, checked_seconds
-from ..base import EngineInfo, closed_for_good
-from ..turns import Turns
+from ...prompts import PromptBatch
+from ...protocol import EngineInfo, closed_for_good
+from ..options import checked_headers
 from .connection import Connection, ConnectionOptions
 from .dialects import Formatting, wanted_dialects
 from .discovery import discover

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ...errors import RerankError
 from ...results import probability
-from ...selfcheck import TOLERANCE
+from ...trust.examiner import TOLERANCE
 from .faults import fault_of
 
 QUERY = "What is the capital of China?"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from ...prompt import PromptBatch
-from ..base import log_odds_of
+from ...prompts import PromptBatch
+from ...protocol import log_odds_of
 from .dialects import DIALECT_NAMES, Dialect, Formatting
 from .faults import AnswerFaultError
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ... import lexical
 from ...errors import ModelError, ModelNotFoundError, UnsupportedServerError
-from ...models import TOKENIZER_FILE, tokenizer_file
+from ...models import TOKENIZER_FILE, lexical, tokenizer_file
 from .connection import Connection
 from .faults import (
     START,

@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from ..turns import Turns
+from ...bridge.turns import Turns
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ from ...errors import (
     ModelNotFoundError,
     UnsupportedServerError,
 )
-from ...prompt import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
+from ...prompts import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_batch
 from ...results import probability
 from .connection import Connection
 from .dialects import Dialect, Formatting

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...errors import EngineError, InvalidInputError, RerankError
-from ...prompt import DEFAULT_INSTRUCTION, PromptBatch
-from ..base import EngineInfo
+from ...prompts import DEFAULT_INSTRUCTION, PromptBatch
+from ...protocol import EngineInfo
 from .connection import Connection
 from .discovery import Discovery, listed
 from .faults import (

@@ -15,7 +15,7 @@ from ...errors import (
     ServerUnavailableError,
     UnsupportedServerError,
 )
-from ..base import Engine
+from ...protocol import Engine
 from .faults import PassingError, fault_of
 from .replica import Replica
 from .terms import Terms

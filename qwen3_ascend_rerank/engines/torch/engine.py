@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ...checks import checked_count, checked_flag
 from ...errors import EngineError, RerankError, described, for_another_caller
 from ...models.location import Location
-from ...prompt import PromptBatch
-from ...request import checked_count, checked_flag
-from ..base import EngineInfo, closed_for_good
+from ...prompts import PromptBatch
+from ...protocol import EngineInfo, closed_for_good
 from .body import Body
 from .loading import load
 from .memory import Budget, no_room, out_of_memory, ran_out_of_memory

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...checks import checked_text
 from ...errors import (
     CorruptModelError,
     EngineError,
@@ -20,9 +21,8 @@ from ...errors import (
 from ...models import Checkpoint, Configuration, open_checkpoint, read_rows, tokenizer_file
 from ...models.quantization import quantization_name
 from ...models.weights import EMBEDDING, LM_HEAD, SCORE
-from ...prompt import QwenTokenizer, load_tokenizer
-from ...request import checked_text
-from ..base import EngineInfo
+from ...prompts import QwenTokenizer, load_tokenizer
+from ...protocol import EngineInfo
 from . import memory
 from .attention import Shapes
 from .body import Body

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...prompt import PromptBatch
+from ...prompts import PromptBatch
 from .prefixes import Known, PrefixMemory
 
 WORTH = 4

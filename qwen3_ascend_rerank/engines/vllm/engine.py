@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...bridge.threads import in_thread
+from ...bridge.turns import Turns
 from ...errors import EngineDeadError, EngineError, MissingDependencyError
 from ...models import (
     Checkpoint,
@@ -22,13 +24,11 @@ from ...models import (
     vllm_overrides,
 )
 from ...models.location import Location
-from ...prompt import PromptBatch, load_tokenizer
+from ...prompts import PromptBatch, load_tokenizer
+from ...protocol import EngineInfo, closed_for_good, log_odds_of
 from ...runtime import probes
 from ...runtime.detect import Machine, detect
 from ...runtime.plan import Plan, Request, plan
-from ..base import EngineInfo, closed_for_good, log_odds_of
-from ..threads import in_thread
-from ..turns import Turns
 from . import launch, library
 from .processes import Processes
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ...bridge.forks import in_child
 from ...errors import EngineError
-from ...forks import in_child
 
 GUARD = (
     "vLLM starts processes that import your script again, so what starts it must stand under a "

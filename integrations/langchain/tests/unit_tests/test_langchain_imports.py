@@ -6,7 +6,7 @@ from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableSerializable
 
-from qwen3_ascend_rerank.settings import RerankSettings
+from qwen3_ascend_rerank.components.settings import RerankSettings
 
 
 def test_the_public_names_are_these() -> None:

@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field
 from typing_extensions import Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
-from qwen3_ascend_rerank.component import (
+from qwen3_ascend_rerank.checks import checked_list
+from qwen3_ascend_rerank.components.component import (
     RELEVANCE_SCORE,
     RERANK_FAILURE,
     RETRIEVAL_SCORE,
@@ -25,7 +26,7 @@ from qwen3_ascend_rerank.component import (
     RerankComponent,
     marked_metadata,
 )
-from qwen3_ascend_rerank.request import checked_list, checked_query
+from qwen3_ascend_rerank.prompts.request import checked_query
 
 dispatcher = get_dispatcher(__name__)
 

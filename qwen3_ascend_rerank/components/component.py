@@ -1,0 +1,254 @@
+"""What a framework's component has around its Reranker: settings, a life, and a way to fail.
+
+No framework is known here. A component prepares texts, calls `_rerank` or `_arerank`, and applies
+the outcome to its own kind of document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+
+from pydantic import Field, InstanceOf, PrivateAttr, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import Self, TypedDict
+
+from ..bridge.calls import wait
+from ..bridge.lifetime import Closing
+from ..bridge.loop import submit
+from ..checks import unknown_name
+from ..engines import EngineInfo
+from ..engines.options import public_options
+from ..errors import InvalidInputError, QueryTooLongError, UnknownNameError
+from ..prompts.request import CALL_OPTIONS, call_options
+from ..reranker import Reranker, fixed_setting
+from ..results import RerankResult
+from .settings import RERANKER_FIELDS, RerankSettings, checked_on_failure, checked_patience
+from .silence import unless_silent
+
+logger = logging.getLogger("qwen3_ascend_rerank")
+
+Outcome: TypeAlias = RerankResult | Exception
+"""A ranking, or the failure in spite of which the answer goes on."""
+
+RELEVANCE_SCORE = "relevance_score"
+"""Metadata key of P("yes"), the score of this rerank."""
+RETRIEVAL_SCORE = "retrieval_score"
+"""Metadata key of the score that the document came with."""
+RERANK_FAILURE = "rerank_failure"
+"""Metadata key that marks a document whose order was kept: the name of the error."""
+
+
+def marked_metadata(
+    metadata: Mapping[str, Any], marks: Mapping[str, Any], earlier: float | None = None
+) -> dict[str, Any]:
+    """`metadata` with `marks` instead of an earlier rerank's, and the retriever's score kept.
+
+    That score is `retrieval_score` if there is one, else `earlier`, else what the metadata have as
+    ``relevance_score`` or ``score``.
+    """
+    kept = {k: v for k, v in metadata.items() if k not in (RELEVANCE_SCORE, RERANK_FAILURE)}
+    if earlier is None:
+        earlier = metadata.get(RELEVANCE_SCORE, metadata.get("score"))
+    if earlier is not None:
+        kept.setdefault(RETRIEVAL_SCORE, earlier)
+    return {**kept, **marks}
+
+
+class CallOptions(TypedDict, total=False):
+    """What one call may set differently. None: no limit, whatever the component says."""
+
+    top_n: int | None
+    threshold: float | None
+    instruction: str | None
+    timeout: float | None
+
+
+class RerankComponent(RerankSettings, Closing):
+    """The settings, and the Reranker made from them when it is first needed, or handed in.
+
+    Copies have a Reranker of their own on the same engine. A pickle holds the settings only.
+    """
+
+    reranker: SkipJsonSchema[InstanceOf[Reranker] | None] = Field(
+        None,
+        exclude=True,
+        repr=False,
+        description="A ready Reranker, instead of the settings that would make one; whoever made "
+        "it closes it.",
+    )
+    _own: Reranker | None = PrivateAttr(None)
+    _CHECKS: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        **CALL_OPTIONS,
+        "on_failure": checked_on_failure,
+        "patience": checked_patience,
+    }
+    """What may be assigned later, and what makes sure that it can be used."""
+
+    if not TYPE_CHECKING:  # who checks types makes the signature from the fields
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            """Say what pydantic would say in words of its own."""
+            if args:
+                raise UnknownNameError(
+                    f"{type(self).__name__} takes its settings by name; pass model={args[0]!r}"
+                )
+            super().__init__(**settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_reranker(cls, values: Any) -> Any:
+        """A Reranker that is handed in says what is not given, rather than the environment."""
+        reranker = values.get("reranker") if isinstance(values, dict) else None
+        if not isinstance(reranker, Reranker):
+            return values
+        its = {name: getattr(reranker, name) for name in RERANKER_FIELDS}
+        if not isinstance(its["model"], str | None):
+            its["model"] = type(its["model"]).__name__
+        fixed = its.keys() - CALL_OPTIONS.keys()
+        if other := sorted(name for name in fixed if values.get(name, its[name]) != its[name]):
+            raise InvalidInputError(
+                f"{', '.join(other)} given beside reranker, which has its own; leave one out"
+            )
+        return {**its, **values}
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse wrong settings now rather than at the first call."""
+        super().model_post_init(context)
+        _ = self._core
+
+    if not TYPE_CHECKING:  # who checks types sees the fields themselves
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Let a field be assigned that still has an effect, and be a value that can be used."""
+            super().__setattr__(name, self._assignable(name, value))
+
+    def _assignable(self, name: str, value: Any) -> Any:
+        """`value` as field `name` holds it from now on; private names are nobody's business.
+
+        Raises:
+            InvalidInputError: no such field, one that has no effect any more, or a wrong value.
+        """
+        kind = type(self)
+        if name in self._CHECKS:
+            return self._CHECKS[name](value)
+        if name in RERANKER_FIELDS or name == "reranker":
+            raise fixed_setting(name, kind.__name__)
+        if not (name in kind.model_fields or name.startswith("_") or hasattr(kind, name)):
+            raise unknown_name(name, f"setting of {kind.__name__}", kind.model_fields)
+        return value
+
+    def start(self) -> EngineInfo:
+        """Load the model now instead of at the first call, and say what runs where."""
+        return self._core.start(timeout=self.timeout)
+
+    async def astart(self) -> EngineInfo:
+        """`start` for asyncio."""
+        return await self._core.astart(timeout=self.timeout)
+
+    def close(self) -> None:
+        """End calls in flight and give the engine back; a `reranker` handed in stays open."""
+        if self.reranker is None:
+            self._core.close()
+
+    async def aclose(self) -> None:
+        """`close` for asyncio."""
+        if self.reranker is None:
+            await self._core.aclose()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the settings of `update` instead of its own, each checked.
+
+        Raises:
+            InvalidInputError: one that there is not, that cannot be used, or that the Reranker
+                handed in has already.
+        """
+        copied = super().model_copy(deep=deep)
+        for name, value in (update or {}).items():
+            remade = self.reranker is None and name in RERANKER_FIELDS
+            copied.__dict__[name] = value if remade else self._assignable(name, value)
+        copied.__pydantic_fields_set__.update(update or {})
+        _ = copied._core  # refuses what cannot be used
+        return copied
+
+    def __copy__(self) -> Self:
+        return super().__copy__()._disowned()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return super().__deepcopy__(memo)._disowned()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Secrets and other excluded fields stay behind; the environment fills them again.
+        state = {**self._state(), "engine_options": public_options(self.engine_options)}
+        if self.reranker is None:
+            state |= {name: place.absolute for name, place in self._located().items()}
+        return partial(type(self), **state), ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._state() == other._state()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _state(self) -> dict[str, Any]:
+        """What makes two components equal: the settings that are no secret, and the Reranker."""
+        fields = type(self).model_fields.items()
+        kept = {name: getattr(self, name) for name, field in fields if not field.exclude}
+        return {**kept, "reranker": self.reranker}
+
+    def _disowned(self) -> Self:
+        self._own = None
+        return self
+
+    @property
+    def _model_name(self) -> str:
+        """What traces call the model: its name, or where it is served."""
+        return self.model or str(self.base_url)
+
+    @property
+    def _core(self) -> Reranker:
+        if self.reranker is not None:
+            return self.reranker
+        if self._own is None:
+            self._own = self.make_reranker()
+        return self._own
+
+    def _options(self, **given: Any) -> CallOptions:
+        """The options of one call: those given, and for the rest the component's."""
+        return cast("CallOptions", call_options(self, given))
+
+    def _rerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
+        try:
+            if self._is_hurried:
+                return wait(submit(self._hurried(query, texts, options)))
+            return self._core.rerank(query, texts, **options)
+        except Exception as error:  # noqa: BLE001 - whatever failed, `keep_order` promises an answer
+            return self._excused(error)
+
+    async def _arerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
+        try:
+            if self._is_hurried:
+                call = submit(self._hurried(query, texts, options))
+                return await asyncio.wrap_future(call)
+            return await self._core.arerank(query, texts, **options)
+        except Exception as error:  # noqa: BLE001
+            return self._excused(error)
+
+    @property
+    def _is_hurried(self) -> bool:
+        """Whether servers may be given up before the engine gives them up."""
+        return self.on_failure == "keep_order" and self._core.base_url is not None
+
+    async def _hurried(self, query: str, texts: list[str], options: CallOptions) -> RerankResult:
+        """The ranking, unless the servers are silent; runs in the background loop."""
+        call = self._core.arerank(query, texts, **options)
+        return await unless_silent(call, self._core, self.patience)
+
+    def _excused(self, error: Exception) -> Exception:
+        misused = isinstance(error, InvalidInputError) and not isinstance(error, QueryTooLongError)
+        if misused or self.on_failure == "raise":
+            raise error
+        logger.warning("reranking failed, order kept: %s: %s", type(error).__name__, error)
+        return error

@@ -1,0 +1,106 @@
+"""From texts to prompts beside the background loop, in small pieces, the calls in turn.
+
+Tokenising thousands of documents takes all processors for seconds, and `tokenizers` serves whoever
+came first. So the texts of all calls of all Rerankers go through one place, a few dozen at a time:
+a small call goes beside a huge one, one that has ended leaves only the piece behind that is under
+way, and the loop is free throughout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from typing_extensions import ParamSpec
+
+from ..bridge.forks import in_child
+from ..bridge.turns import Turns
+from .batch import PromptBatch, Question
+from .tokenizer import QwenTokenizer
+
+P = ParamSpec("P")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+THREADS = 2
+"""While one tokenises, another takes apart what was tokenised."""
+TEXTS = 32
+CHARACTERS = 16_384
+"""Of a piece, at most, unless it is one text: some milliseconds of work."""
+AT_ONCE = 200
+"""Documents of which a loop may do some small thing for each without holding up anybody."""
+CHARACTERS_A_DOCUMENT = 5_000
+
+
+class Workshop:
+    """Threads that work on texts, and whose turn it is."""
+
+    def __init__(self) -> None:
+        """No thread runs before it is needed."""
+        self._turns = Turns(THREADS)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="qwen3-ascend-rerank-texts")
+
+    async def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """What `work` gives for each of `items`, in their order."""
+        return await self._turns.map(partial(self._run, work), items)
+
+    async def _run(self, work: Callable[[Item], Result], item: Item) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, item)
+
+
+_workshop: Workshop | None = None
+
+
+@in_child
+def _close_down() -> None:
+    global _workshop
+    _workshop = None
+
+
+async def prepare(
+    tokenizer: QwenTokenizer,
+    instruction: str,
+    query: str,
+    documents: Sequence[str],
+    max_length: int,
+    *,
+    as_text: bool = False,
+) -> PromptBatch:
+    """`build_batch` in the background loop; cancelling it ends the work after the piece at hand."""
+    global _workshop
+    _workshop = _workshop or Workshop()
+
+    def begin(piece: Sequence[str]) -> tuple[Question, PromptBatch]:
+        question = Question(tokenizer, instruction, query, max_length, as_text=as_text)
+        return question, question.part(piece)
+
+    pieces = _pieces(documents)
+    ((question, first),) = await _workshop.map(begin, [next(pieces, ())])
+    others = await _workshop.map(question.part, pieces)
+    return await aside(len(documents), question.whole, [first, *others])
+
+
+def _pieces(documents: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = characters = 0
+    for end, document in enumerate(documents):
+        characters += len(document)
+        if end > start and (end - start == TEXTS or characters > CHARACTERS):
+            yield documents[start:end]
+            start, characters = end, len(document)
+    if start < len(documents):
+        yield documents[start:]
+
+
+async def aside(count: int, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """Do something for each of `count` documents, in a thread where they are many."""
+    if count <= AT_ONCE:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def weight(documents: Sequence[str]) -> int:
+    """How many ordinary documents are as much to read as `documents`."""
+    return len(documents) + sum(map(len, documents)) // CHARACTERS_A_DOCUMENT

@@ -1,0 +1,13 @@
+"""What comes back: scores, the documents in their new order, and how both are shown.
+
+records   one document with its score; what a call took
+result    the documents of a call, best first
+ranking   from scores to an order, by log-odds
+cache     scores that are remembered
+printing  documents as a table, in a terminal and in a notebook
+"""
+
+from .records import RankedDocument, Usage, probability
+from .result import RerankResult
+
+__all__ = ["RankedDocument", "RerankResult", "Usage", "probability"]
