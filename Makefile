@@ -46,6 +46,7 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests to
 lint: $(VENV)/test  ## Check style and types
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
+	PYTHONPATH=integrations/langchain:integrations/llama-index $(BIN)/lint-imports
 	$(BIN)/mypy qwen3_ascend_rerank integrations/langchain/langchain_qwen3_ascend_rerank
 	cd integrations/llama-index && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p llama_index.postprocessor.qwen3_ascend_rerank
 

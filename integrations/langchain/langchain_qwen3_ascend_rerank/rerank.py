@@ -16,15 +16,16 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
-from qwen3_ascend_rerank.checks import checked_list, nearest
-from qwen3_ascend_rerank.components.component import (
+from qwen3_ascend_rerank.components import (
+    API_KEY_VARIABLE,
     CallOptions,
     Outcome,
     RerankComponent,
+    checked_list,
     marked_metadata,
+    nearest,
+    public_options,
 )
-from qwen3_ascend_rerank.engines.options import public_options
-from qwen3_ascend_rerank.engines.served.address import API_KEY_VARIABLE
 
 logger = logging.getLogger(__name__)
 

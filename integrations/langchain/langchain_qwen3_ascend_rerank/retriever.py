@@ -13,8 +13,7 @@ from langchain_core.retrievers import BaseRetriever, RetrieverLike
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from qwen3_ascend_rerank.components.component import CallOptions
-from qwen3_ascend_rerank.components.settings import refuse_unknown
+from qwen3_ascend_rerank.components import CallOptions, refuse_unknown
 
 from .rerank import Qwen3AscendRerank
 

@@ -16,17 +16,17 @@ from pydantic import ConfigDict, Field
 from typing_extensions import Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
-from qwen3_ascend_rerank.checks import checked_list
-from qwen3_ascend_rerank.components.component import (
+from qwen3_ascend_rerank.components import (
     RELEVANCE_SCORE,
     RERANK_FAILURE,
     RETRIEVAL_SCORE,
     CallOptions,
     Outcome,
     RerankComponent,
+    checked_list,
+    checked_query,
     marked_metadata,
 )
-from qwen3_ascend_rerank.prompts.request import checked_query
 
 dispatcher = get_dispatcher(__name__)
 
