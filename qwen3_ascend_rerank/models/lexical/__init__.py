@@ -6,52 +6,13 @@ much of the query, rare words counting more, is found in the document; in Englis
 loads wherever Qwen3-Reranker does, without a network and in a moment. Use it for demonstrations
 and tests, and to prove that a runtime computes Qwen3 rightly: its log-odds are known.
 
+    checkpoint   its files, constructed when they are first asked for
     vocabulary   the words, and how much each says; shipped as data
     tokenizer    vocabulary -> tokenizer.json
     weights      vocabulary -> model.safetensors: the construction
     store        the folder in the cache where both are published
 """
 
-from __future__ import annotations
+from .checkpoint import NAME, checkpoint_folder, tokenizer_file
 
-from pathlib import Path
-
-from ...errors import MissingDependencyError
-from .store import constructed
-from .tokenizer import write_tokenizer
-from .weights import write_weights
-
-NAME = "lexical"
-"""What to ask for as a model."""
-
-
-def checkpoint_folder() -> Path:
-    """The checkpoint's folder, constructed on first use; about 35 MB.
-
-    Raises:
-        MissingDependencyError: numpy or safetensors is not installed.
-        OSError: there is no place to write it.
-    """
-    try:
-        import numpy  # noqa: F401
-        import safetensors.numpy  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the model {NAME} is constructed with {error.name}, which is not installed; "
-            'pip install "qwen3-ascend-rerank[torch]"'
-        ) from error
-    return constructed(NAME, _write_checkpoint)
-
-
-def tokenizer_file() -> Path:
-    """The checkpoint's ``tokenizer.json`` alone: made without numpy, for models served elsewhere.
-
-    Raises:
-        OSError: there is no place to write it.
-    """
-    return constructed(f"{NAME}-tokenizer", write_tokenizer) / "tokenizer.json"
-
-
-def _write_checkpoint(folder: Path) -> None:
-    write_tokenizer(folder)
-    write_weights(folder)
+__all__ = ["NAME", "checkpoint_folder", "tokenizer_file"]

@@ -101,7 +101,7 @@ def test_a_missing_package_is_named_with_the_next_step(package: str, tmp_path: P
     code = f"""
 import sys
 sys.modules[{package!r}] = None
-from qwen3_ascend_rerank import lexical
+from qwen3_ascend_rerank.models import lexical
 print(lexical.tokenizer_file().is_file())
 try:
     lexical.checkpoint_folder()
@@ -126,6 +126,6 @@ def test_the_shipped_vocabulary_is_what_its_script_makes(tmp_path: Path) -> None
     subprocess.run(
         [sys.executable, script, "--output", output], check=True, env=environment, timeout=120
     )
-    shipped = ROOT / "qwen3_ascend_rerank" / "lexical" / DATA_FILE
+    shipped = ROOT / "qwen3_ascend_rerank" / "models" / "lexical" / DATA_FILE
     assert output.read_bytes() == shipped.read_bytes()
     assert shipped.stat().st_size < 4_000_000
