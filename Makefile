@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TOGETHER := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks test test-full lint format clean
+.PHONY: help demo notebooks test test-full dist dist-check lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,7 +43,16 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests to
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	$(BIN)/python scripts/test_vllm_versions.py
 
-lint: $(VENV)/test  ## Check style and types
+dist: $(VENV)/test  ## Build the three packages into dist/, and check them
+	rm -rf dist
+	for project in . integrations/langchain integrations/llama-index; do $(BIN)/python -m build --outdir dist $$project || exit; done
+	$(BIN)/twine check --strict dist/*
+
+dist-check: dist  ## Install what was built into fresh environments, and run the quick starts there
+	$(BIN)/python scripts/check_dists.py dist
+	$(BIN)/python scripts/check_dists.py dist --oldest
+
+lint: $(VENV)/test  ## Check style, walls and types
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	PYTHONPATH=integrations/langchain:integrations/llama-index $(BIN)/lint-imports
@@ -88,4 +97,4 @@ $(OLDEST_FRAMEWORKS): $(BIN)/python
 		'llama-index-core==0.13.0' 'llama-index-workflows==1.3.0'
 
 $(STANDARD_SUITE): $(BIN)/python
-	$(BIN)/python -m pip install --quiet --target $@ 'langchain-tests>=1.0,<2'
+	$(BIN)/python -m pip install --quiet --target $@ 'langchain-tests==1.1.9'

@@ -76,7 +76,7 @@ def pose_as_vllm(version: str) -> None:
 def pip(*arguments: str) -> None:
     """Run pip; its failure is this script's."""
     command = [sys.executable, "-m", "pip", "--quiet", *arguments]
-    if status := subprocess.run(command, check=False).returncode:  # noqa: S603 - pip
+    if status := subprocess.run(command, check=False).returncode:
         sys.exit(status)
 
 

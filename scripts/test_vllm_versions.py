@@ -182,7 +182,7 @@ def call(
     environ: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command that must not fail."""
-    subprocess.run(  # noqa: S603 - commands of this script
+    subprocess.run(
         command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT, check=True
     )
 
