@@ -5,7 +5,7 @@ VLLM := 0.30.0
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := -e '.[cli,demo,torch,pictures]' -e integrations/langchain -e integrations/llama-index
+PACKAGES := -e '.[cli,demo,torch,pictures,serve]' -e integrations/langchain -e integrations/llama-index
 PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 # The oldest transformers that the torch engine supports, laid over the newest without a second torch.
 OLDEST := $(VENV)/oldest-transformers

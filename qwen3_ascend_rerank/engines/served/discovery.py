@@ -164,11 +164,12 @@ async def _one_model(
 
 
 async def _version(connection: Connection) -> str | None:
+    """The version of vLLM; that of another server, which says so, is none."""
     try:
         answer = await connection.get("/version")
     except EngineError:
         return None
-    version = answer.get("version") if isinstance(answer, dict) else None
+    version = answer.get("version") if isinstance(answer, dict) and "server" not in answer else None
     return version if isinstance(version, str) else None
 
 

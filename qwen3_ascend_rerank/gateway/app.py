@@ -1,0 +1,143 @@
+"""The application: which path leads where."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..reranker import Reranker
+from . import metrics
+from .answering import JSON, Answering, visit_of
+from .bodies import as_bytes
+from .desk import Desk
+from .forms import JINA, form_of
+from .keys import Keys
+from .readiness import Readiness
+from .refusals import UNAUTHORISED, RefusedError
+from .scoring import Scorer
+from .settings import GatewaySettings
+from .status import Status
+from .visits import App, Message, Receive, Send, Visit, Visits
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_OPEN = frozenset({"/health", "/health/"})
+"""Paths that are answered without a key."""
+_PREFIXES = ("", "/v1", "/v1/v1")
+"""What clients put before what they ask of the model."""
+
+
+class Gateway:
+    """All parts of the gateway, put together."""
+
+    app: App
+    """What an HTTP server runs."""
+
+    def __init__(
+        self,
+        reranker: Reranker,
+        settings: GatewaySettings,
+        keys: Keys | None = None,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            reranker: the only one who scores; closed when the application ends.
+            settings: limits and names.
+            keys: who may come in; None: everybody.
+            on_ready: called once the engine has proven itself.
+            on_failure: called where it never will; `readiness` has the error.
+        """
+        self.readiness = Readiness(reranker)
+        self._reranker = reranker
+        self._settings = settings
+        self._keys = keys or Keys()
+        self._on_ready, self._on_failure = on_ready, on_failure
+        self._status = Status(settings, int(time.time()))
+        desk = Desk(settings.max_requests, settings.max_bytes_inside)
+        self._answering = Answering(settings, desk, self.readiness, Scorer(reranker))
+        self._metrics = metrics.Metrics(lambda: desk.inside, lambda: self.readiness.ready)
+        inner = Starlette(routes=self._routes(), lifespan=self._lifespan)
+        self.app = Visits(self._guarded(inner), self._count)
+
+    def _routes(self) -> list[Route]:
+        status = self._status
+        told = {
+            "/version": self._tells(lambda _: status.version(self.readiness.info)),
+            "/info": self._tells(lambda _: status.info(self.readiness.info)),
+            "/models": self._tells(lambda _: status.models(self.readiness.info)),
+            "/models/{name:path}": self._tells(self._model),
+        }
+        return [
+            Route("/health", self._health),
+            Route("/metrics", self._show_metrics),
+            *(Route(before + path, tell) for path, tell in told.items() for before in _PREFIXES),
+            Route("/{path:path}", self._answering.__call__, methods=["GET", "POST"]),
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        rising = asyncio.create_task(self.readiness.bring_up(self._on_ready, self._on_failure))
+        try:
+            yield
+        finally:
+            rising.cancel()
+            await asyncio.gather(rising, return_exceptions=True)
+            await self.readiness.aclose()
+            await self._reranker.aclose()
+
+    def _guarded(self, app: App) -> App:
+        """`app`, for those who bring a key."""
+
+        async def guarded(scope: Message, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and self._keys and scope["path"] not in _OPEN:
+                request = Request(scope)
+                visit = visit_of(request)
+                visit.key = self._keys.owner(request.headers)
+                if visit.key is None:
+                    form = form_of(scope["path"], {}) or JINA
+                    response = self._answering.refused(visit, form, UNAUTHORISED)
+                    response.headers["www-authenticate"] = "Bearer"
+                    await response(scope, receive, send)
+                    return
+            await app(scope, receive, send)
+
+        return guarded
+
+    def _tells(self, tell: Callable[[Request], Any]) -> Endpoint:
+        """A route that answers with what `tell` says."""
+
+        async def route(request: Request) -> Response:
+            try:
+                return Response(as_bytes(tell(request)), media_type=JSON)
+            except RefusedError as error:
+                return self._answering.refused(visit_of(request), JINA, error.refusal)
+
+        return route
+
+    def _model(self, request: Request) -> Any:
+        names, asked = self._settings.names, request.path_params["name"]
+        self._settings.check_name(asked)
+        return self._status.model(asked if asked in names else names[0], self.readiness.info)
+
+    async def _health(self, _: Request) -> Response:
+        state = self.readiness.state
+        status = 200 if state == "ready" else 503
+        return Response(as_bytes({"status": state}), status, media_type=JSON)
+
+    async def _show_metrics(self, _: Request) -> Response:
+        return Response(self._metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+    def _count(self, visit: Visit, seconds: float) -> None:
+        self._metrics.count(visit.form, visit.status, seconds, visit.usage)

@@ -1,0 +1,69 @@
+"""Who asks what is served, and how it is: in the words of each kind of server that is taken for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import __version__
+from ..protocol import EngineInfo
+from .settings import GatewaySettings
+
+OWNER = "qwen3-ascend-rerank"
+"""Whose server it is, where clients ask for that."""
+
+
+class Status:
+    """What is said of the model and of the gateway."""
+
+    def __init__(self, settings: GatewaySettings, started: int) -> None:
+        """Describe it.
+
+        Args:
+            settings: what the model is called, and the limits.
+            started: seconds since 1970.
+        """
+        self._settings = settings
+        self._started = started
+
+    def models(self, info: EngineInfo | None) -> dict[str, Any]:
+        """OpenAI's and vLLM's list of models."""
+        names = self._settings.names
+        return {"object": "list", "data": [self.model(name, info) for name in names]}
+
+    def model(self, name: str, info: EngineInfo | None) -> dict[str, Any]:
+        """One model, with what Xinference's clients look for."""
+        length = info.max_length if info else None
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._started,
+            "owned_by": OWNER,
+            "root": info.model if info else None,
+            "parent": None,
+            "max_model_len": None if length is None else length + 1,
+            "model_type": "rerank",
+            "model_name": name,
+            "model_uid": name,
+            "max_tokens": length,
+        }
+
+    def info(self, info: EngineInfo | None) -> dict[str, Any]:
+        """Text Embeddings Inference's description, by which its clients validate a model."""
+        settings = self._settings
+        labels = {"id2label": {"0": "yes"}, "label2id": {"yes": 0}}
+        return {
+            "model_id": settings.names[0],
+            "model_sha": None,
+            "model_dtype": info.dtype if info else None,
+            "model_type": {"reranker": labels},
+            "max_input_length": info.max_length if info else None,
+            "max_client_batch_size": settings.max_documents,
+            "max_concurrent_requests": settings.max_requests,
+            "auto_truncate": True,
+            "version": __version__,
+        }
+
+    def version(self, info: EngineInfo | None) -> dict[str, Any]:
+        """What runs here; `server` says that the version is not vLLM's."""
+        engine = {"engine": info.engine, "runs_on": info.version} if info else {}
+        return {"version": __version__, "server": OWNER, **engine}
