@@ -13,7 +13,7 @@ from qwen3_ascend_rerank.runtime import detect
 from qwen3_ascend_rerank.testing import FakeEngine
 
 TOOL = "#!/bin/sh\necho asked >> {log}\nsleep 1\n"
-LIMIT = 0.3
+LIMIT = 0.8
 """Seconds by which the loop may be late; a tool takes 1."""
 
 

@@ -141,7 +141,7 @@ def test_one_that_is_killed_starts_again_and_nothing_is_left_of_it(
     )
     assert ended_by == signal.SIGTERM
     assert lives.are(2)
-    assert wait_until(lives.are_over, 5)
+    assert wait_until(lives.are_over)
     printed = capfd.readouterr().out
     assert printed.count("[0] up\n") == 2
     assert "[0] -- replica 0 ended (SIGKILL); starts again in 0.05 s\n" in printed
@@ -151,14 +151,14 @@ def test_one_that_is_killed_starts_again_and_nothing_is_left_of_it(
 def test_all_end_with_it(lives: Lives, number: signal.Signals) -> None:
     replicas = [stand_in(number, lives) for number in range(3)]
     assert supervised(replicas, lambda: lives.are(3), send(number)) == number
-    assert wait_until(lives.are_over, 5)
+    assert wait_until(lives.are_over)
 
 
 def test_one_that_does_not_listen_is_killed_in_the_end(lives: Lives) -> None:
     patience = Patience(grace=0.2, look=0.02)
     replicas = [stand_in(0, lives, "deaf")]
     supervised(replicas, lambda: lives.are(1), send(signal.SIGTERM), patience=patience)
-    assert wait_until(lives.are_over, 5)
+    assert wait_until(lives.are_over)
 
 
 def test_a_second_signal_kills_at_once(lives: Lives) -> None:
@@ -172,7 +172,7 @@ def test_a_second_signal_kills_at_once(lives: Lives) -> None:
         send(signal.SIGINT),
         patience=patience,
     )
-    assert wait_until(lives.are_over, 5)
+    assert wait_until(lives.are_over)
 
 
 def test_one_that_fails_again_and_again_is_given_up(capfd: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ asyncio.run(Supervisor([replica], patience=Patience(reading=0.2)).run())
             assert wait_until(lambda: server.cpu_times().user > before + 0.3, 60)  # it is not stuck
             process.terminate()
             assert process.wait(30) == 0
-            assert wait_until(lives.are_over, 5)
+            assert wait_until(lives.are_over)
             assert process.stderr is not None
             assert process.stderr.read() == b""
         finally:
@@ -298,9 +298,9 @@ def test_nothing_is_left_when_it_is_killed_itself(lives: Lives, tmp_path: Path) 
         "asyncio.run(Supervisor([replica]).run())\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL) as process:
-        assert wait_until(lambda: lives.are(1), 30)
+        assert wait_until(lambda: lives.are(1))
         process.kill()
-    assert wait_until(lives.are_over, 30)
+    assert wait_until(lives.are_over)
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +351,7 @@ class TestRealServers:
             members = group(first.pid)
             assert len(members) > 1
             first.kill()
-            assert wait_until(lambda: not group(first.pid), 20)
+            assert wait_until(lambda: not group(first.pid))
             assert reranker.score("capital of China", texts) == pytest.approx(right, abs=1e-4)
             assert wait_until(lambda: all(map(answers, ports)), 400)
 

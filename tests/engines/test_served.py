@@ -306,8 +306,8 @@ def test_a_large_query_is_sent_in_pieces(vllm_server: VLLMServer, here: Reranker
 def test_a_call_that_is_out_of_time_ends(reranker: Reranker) -> None:
     began = time.monotonic()
     with pytest.raises(RerankTimeoutError):
-        reranker.rerank("moon", [f"{n} moon " * 100 for n in range(200)], timeout=0.05)
-    assert time.monotonic() - began < 5
+        reranker.rerank("moon", [f"{n} moon " * 100 for n in range(1000)], timeout=0.05)
+    assert time.monotonic() - began < 20
 
 
 def test_nobody_there_is_one_error_that_names_the_address() -> None:

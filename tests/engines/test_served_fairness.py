@@ -14,6 +14,7 @@ from qwen3_ascend_rerank.engines.served.manner import Manner
 from qwen3_ascend_rerank.engines.served.pace import MOST, paced
 from tests.support import faults
 from tests.support.answering import RefusedError
+from tests.support.clockwork import Clockwork
 from tests.support.dialects import VLLM
 from tests.support.oracle import by_length, oracle
 from tests.support.processes import wait_until
@@ -42,7 +43,7 @@ def test_a_small_call_waits_for_few_requests_of_a_huge_one() -> None:
             reranker.start()
             server.requests.clear()
             huge = thread.submit(reranker.score, QUERY, HUGE)
-            assert wait_until(lambda: len(server.scored) > 8, 30)  # it has found its pace
+            assert wait_until(lambda: len(server.scored) > 8)  # it has found its pace
             waits = []
             for number in range(5):
                 before = sum(one.answered for one in server.scored)
@@ -81,7 +82,7 @@ def test_requests_are_made_when_they_may_be_sent(monkeypatch: pytest.MonkeyPatch
             server.misbehave(faults.slow(60), times=FOR_EVER)
             monkeypatch.setattr(Manner, "request", counted)
             calls = [threads.submit(reranker.score, QUERY, HUGE) for _ in range(4)]
-            assert wait_until(lambda: len(server.scored) == 3, 10)
+            assert wait_until(lambda: len(server.scored) == 3)
             reranker.close()
             assert all(call.exception() for call in calls)
     assert made == 3
@@ -103,20 +104,6 @@ class Works:
             await asyncio.sleep(1.0)
         self._asked -= 1
         return item
-
-
-class Clockwork(asyncio.SelectorEventLoop):
-    """A loop whose time goes on when there is nothing else to do."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("does", "least", "most"), [(1, 1, 2), (3, 3, 5), (100, MOST, MOST)])

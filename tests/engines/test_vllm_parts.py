@@ -133,11 +133,20 @@ class TestTurns:
         asyncio.run(run())
         assert llm.most == 100
 
-    @pytest.mark.parametrize(("platform", "tokens"), [("cpu", 2048), ("npu", 4096), ("cuda", 4096)])
-    def test_keep_batches_full(self, platform: str, tokens: int) -> None:
-        scheduler = SimpleNamespace(max_num_batched_tokens=2048)
-        llm = SimpleNamespace(vllm_config=SimpleNamespace(scheduler_config=scheduler))
-        assert library.tokens_under_way(llm, platform) == tokens
+    @pytest.mark.parametrize(
+        ("platform", "replicas", "stages", "tokens"),
+        [("cpu", 1, 1, 2048), ("npu", 1, 1, 4096), ("cuda", 1, 1, 4096), ("npu", 4, 2, 8 * 4096)],
+    )
+    def test_keep_batches_full(
+        self, platform: str, replicas: int, stages: int, tokens: int
+    ) -> None:
+        config = SimpleNamespace(
+            scheduler_config=SimpleNamespace(max_num_batched_tokens=2048),
+            parallel_config=SimpleNamespace(
+                data_parallel_size=replicas, pipeline_parallel_size=stages
+            ),
+        )
+        assert library.tokens_under_way(SimpleNamespace(vllm_config=config), platform) == tokens
 
 
 class TestPlan:

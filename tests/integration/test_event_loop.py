@@ -1,11 +1,10 @@
 """Two hundred concurrent calls through either integration leave the caller's event loop free."""
 
 import asyncio
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -22,21 +21,11 @@ from qwen3_ascend_rerank import Reranker
 
 TEXT = "Beijing is the capital of China."
 LIMIT = 0.020
-"""Seconds by which a timer may be late at the 99th percentile, on a machine that is free."""
+"""Seconds of the processor that a step of the loop may take, at the 99th percentile."""
+SHARE = 0.1
+"""Of the time that all calls take: by how much a timer may be late at the 99th percentile."""
 
 Call = Callable[[str], Coroutine[Any, Any, object]]
-
-IDLE_LOOP = """
-import asyncio, sys, time
-
-async def beat():
-    while True:
-        due = time.perf_counter() + 0.005
-        await asyncio.sleep(0.005)
-        print(time.perf_counter() - due, flush=True)
-
-asyncio.run(beat())
-"""
 
 
 def langchain() -> tuple[AbstractAsyncContextManager[Any], Call]:
@@ -51,46 +40,42 @@ def llama_index() -> tuple[AbstractAsyncContextManager[Any], Call]:
     return postprocessor, lambda query: postprocessor.apostprocess_nodes(nodes, query_str=query)
 
 
-async def lag(component: AbstractAsyncContextManager[Any], call: Call) -> float:
-    """The 99th percentile of the loop's lag in seconds while 200 calls run."""
-    measured: list[float] = []
+@dataclass(frozen=True)
+class Lag:
+    """99th percentiles, in seconds, while 200 calls run."""
+
+    late: float
+    """How late a timer was: also where the loop waited, and where another program ran."""
+    step: float
+    """What the loop's thread computed between two looks at the timer."""
+    took: float
+    """All calls."""
+
+
+async def lag(component: AbstractAsyncContextManager[Any], call: Call) -> Lag:
+    late, steps = [], []
 
     async def heartbeat() -> None:
         while True:
-            due = time.perf_counter() + 0.005
+            due, spent = time.perf_counter() + 0.005, time.thread_time()
             await asyncio.sleep(0.005)
-            measured.append(time.perf_counter() - due)
+            late.append(time.perf_counter() - due)
+            steps.append(time.thread_time() - spent)
 
     async with component as started:
         await started.astart()
         beating = asyncio.create_task(heartbeat())
         await asyncio.sleep(0.05)
+        began = time.perf_counter()
         calls = [asyncio.create_task(call(f"capital of China {n}")) for n in range(200)]
-        done, _ = await asyncio.wait(calls, timeout=3)  # a slow machine need not finish
+        await asyncio.gather(*calls)
         beating.cancel()
-    assert done
-    await asyncio.gather(*calls, return_exceptions=True)
-    assert len(measured) > 50
-    return percentile(measured)
+    return Lag(percentile(late), percentile(steps), time.perf_counter() - began)
 
 
 def percentile(values: list[float]) -> float:
+    assert len(values) > 20
     return sorted(values)[int(len(values) * 0.99)]
-
-
-@contextmanager
-def idle_process() -> Iterator[Callable[[], float]]:
-    """Another process whose loop does nothing: by how much the machine itself is late."""
-    with subprocess.Popen([sys.executable, "-c", IDLE_LOOP], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # it has started
-
-        def late() -> float:
-            process.kill()
-            output, _ = process.communicate()
-            return percentile([float(line) for line in output.splitlines() if line])
-
-        yield late
 
 
 @pytest.mark.parametrize("integration", [langchain, llama_index])
@@ -100,9 +85,7 @@ def test_two_hundred_calls_at_once_do_not_hold_up_the_event_loop(integration: An
     with Reranker("lexical") as loaded:
         loaded.start()
         for _ in range(3):
-            with idle_process() as machine:
-                ours = asyncio.run(lag(*integration()))
-                seen.append((ours, machine()))
-            if ours < LIMIT + seen[-1][1]:
+            seen.append(asyncio.run(lag(*integration())))
+            if seen[-1].step < LIMIT and seen[-1].late < SHARE * seen[-1].took:
                 return
-    pytest.fail(f"99th percentiles of the lag, and of the machine's own: {seen} seconds")
+    pytest.fail(f"the loop was held up: {seen}")

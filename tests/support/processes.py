@@ -13,8 +13,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 
 
-def wait_until(happens: Callable[[], bool], seconds: float) -> bool:
-    """Whether it happens within `seconds`."""
+def wait_until(happens: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether it happens within `seconds`; a busy machine takes far longer than a free one."""
     end = time.monotonic() + seconds
     while not happens():
         if time.monotonic() > end:
