@@ -13,6 +13,7 @@ import pytest
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.bridge.forks import in_child, renewed_in_child
 from qwen3_ascend_rerank.bridge.loop import submit
+from qwen3_ascend_rerank.engines import shared
 from qwen3_ascend_rerank.errors import RerankError
 from qwen3_ascend_rerank.results.cache import Flight, Judgement, ScoreCache
 from qwen3_ascend_rerank.testing import FakeEngine
@@ -106,6 +107,31 @@ def test_a_child_may_use_a_cache_whose_lock_was_held() -> None:
     with cache._lock:
         child = in_a_child(lambda: keys[0] in cache.look_up(keys, Flight()).known)
     assert outcome(child) == 0
+
+
+def test_a_child_shares_no_engine_with_its_parent_whatever_was_held() -> None:
+    """Neither the parent's engine, whose loop stayed behind, nor a lock that nobody gives back."""
+    engine = FakeEngine(by_length)
+    with Reranker(engine) as reranker:
+        reranker.start()
+        with shared._lock:
+            child = in_a_child(lambda: scores_anew(engine))
+        assert outcome(child) == 0
+        assert engine.starts == 1
+
+
+def scores_anew(engine: FakeEngine) -> bool:
+    # In a thread, as for most Rerankers: a lock that lets its owner in again lets no other in.
+    found: list[int] = []
+
+    def work() -> None:
+        with Reranker(engine) as another:
+            found.append(another.rerank(QUERY, ["a", "bb"], timeout=SECONDS / 2)[0].index)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(SECONDS / 2)
+    return found == [1] and engine.starts == 2
 
 
 def test_a_child_may_close_while_its_parents_call_is_in_flight() -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from qwen3_ascend_rerank import Reranker, RerankError, UnsupportedServerError
+from qwen3_ascend_rerank.bridge.loop import submit
 from tests.support import faults
 from tests.support.dialects import VLLM, good_template, short_template
 from tests.support.oracle import oracle
@@ -40,7 +41,7 @@ def server() -> Iterator[StandIn]:
 
 @pytest.fixture
 def reranker(server: StandIn) -> Iterator[Reranker]:
-    with client(server, engine_options={"patience": 5}) as reranker:
+    with client(server, engine_options={"patience": 60}) as reranker:
         assert is_right(found(reranker))
         server.requests.clear()
         yield reranker
@@ -77,7 +78,7 @@ def test_a_killed_server_that_comes_back_as_another_is_an_error(
     server.kill()
     with ThreadPoolExecutor(1) as thread:
         call = thread.submit(found, reranker)
-        time.sleep(0.2)
+        assert wait_until(lambda: not submit(reranker._lease.engine()).result()._replicas.up)
         server.dialect = OTHER
         server.start()
         with pytest.raises(RerankError, match=r"gives .* as log-odds"):
