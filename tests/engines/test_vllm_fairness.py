@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from qwen3_ascend_rerank.prompt import PromptBatch
 
 from qwen3_ascend_rerank.engines import EngineInfo
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine, library
+from qwen3_ascend_rerank.prompts import PromptBatch
 from tests.support.clockwork import Clockwork
 
 BATCH, TOKENS = 2000, 100
