@@ -12,6 +12,8 @@ OLDEST := $(VENV)/oldest-transformers
 # The oldest releases of both frameworks, and LangChain's standard suite, laid over it in the same way.
 OLDEST_FRAMEWORKS := $(VENV)/oldest-frameworks
 STANDARD_SUITE := $(VENV)/standard-suite
+# A stand-in for an NPU: what imports torch_npu finds it there.
+CARD := tests/ascend/card
 SOURCES := qwen3_ascend_rerank integrations scripts benchmarks notebooks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
@@ -34,6 +36,8 @@ notebooks: $(VENV)/test $(VENV)/vllm  ## Make the notebooks from their sources
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST) $(TOGETHER)
 	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical tests/models
+	PYTHONPATH=$(CARD) $(PYTEST) tests/ascend/on_the_card
+	PYTHONPATH=$(CARD):$(OLDEST) $(PYTEST) tests/ascend/on_the_card/test_torch_engine.py -k "lexical and float16"
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full

@@ -147,12 +147,20 @@ def _choose_device(torch: Any, wanted: Any) -> Any:
         device = torch.device(wanted)
     except RuntimeError:
         device = None
-    if device is None or (device.type != "cpu" and not _is_there(torch, device.type)):
+    if device is None or not _has(torch, device):
         raise InvalidInputError(
             f"device is {wanted!r} but torch {torch.__version__} finds no such device here; use "
             "npu (needs torch-npu), cuda or cpu, or one of several as npu:1"
         )
     return device
+
+
+def _has(torch: Any, device: Any) -> bool:
+    if device.type == "cpu":
+        return True
+    if not _is_there(torch, device.type):
+        return False
+    return device.index is None or device.index < getattr(torch, device.type).device_count()
 
 
 def _is_there(torch: Any, kind: str) -> bool:

@@ -1,0 +1,74 @@
+"""A stand-in for torch_npu: a device ``npu`` over host memory, and the operators that Qwen3 meets.
+
+Real code, from vllm-ascend's wheel or of this package, runs on it unchanged. Nothing is silent: an
+operator that is not here raises with its arguments, and what a card refuses is refused.
+
+* `npu.cpp`, `device.py`: the device; `runtime.py`: ``torch.npu``.
+* `attention.py`, `cache.py`, `norms.py`, `rotary.py`, `linear.py`: the operators, in plain torch.
+* `triton_kernels.py`, `communication.py`, `placeholders.py`: what vllm-ascend needs besides.
+
+The card's kernels, their precision, graphs and speed are not here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import torch
+
+from . import communication, device, placeholders, runtime, triton_kernels
+from .attention import (
+    _npu_flash_attention,
+    _npu_flash_attention_qlens,
+    _npu_paged_attention,
+    npu_fused_infer_attention_score,
+    npu_fusion_attention,
+)
+from .cache import _npu_reshape_and_cache, npu_scatter_pa_kv_cache
+from .linear import _npu_matmul_add_fp32, get_npu_format, npu_format_cast
+from .norms import npu_add_rms_norm, npu_rms_norm, npu_swiglu
+from .rotary import _npu_rotary_embedding, npu_apply_rotary_pos_emb, npu_rotary_mul
+
+__all__ = [
+    "_npu_flash_attention",
+    "_npu_flash_attention_qlens",
+    "_npu_matmul_add_fp32",
+    "_npu_paged_attention",
+    "_npu_reshape_and_cache",
+    "_npu_rotary_embedding",
+    "get_npu_format",
+    "npu_add_rms_norm",
+    "npu_apply_rotary_pos_emb",
+    "npu_format_cast",
+    "npu_fused_infer_attention_score",
+    "npu_fusion_attention",
+    "npu_rms_norm",
+    "npu_rotary_mul",
+    "npu_scatter_pa_kv_cache",
+    "npu_swiglu",
+]
+
+__version__ = torch.__version__.partition("+")[0]
+
+CHIP = "ASCEND_STAND_IN_CHIP"
+"""The variable that names the chip that this is to be; an A2 if it is not set."""
+
+stand_in = device.build()
+"""The compiled device: `used()`, `peak()`, `limit()`, `set_limit(bytes)`."""
+
+npu = runtime.module(stand_in, os.environ.get(CHIP, "Ascend910B4"))
+torch._register_device_module("npu", npu)
+torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
+for _name in ("torch.npu", "torch_npu.npu", "torch_npu.npu.streams"):
+    sys.modules[_name] = npu
+communication.register()
+triton_kernels.install()
+placeholders.install("torch_npu", "torchair", "acl", "torchvision")
+importlib.import_module("torchair.fx_summary")  # 0.23.0 reloads it, so it has been imported
+
+
+def __getattr__(name: str) -> Any:
+    return placeholders.attribute(name)

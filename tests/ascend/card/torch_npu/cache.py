@@ -1,0 +1,59 @@
+"""The key-value cache: blocks of tokens, written to by slot.
+
+A slot is ``block * block size + place``. A token whose slot is negative is padding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .refusal import refuse
+
+
+def _write(
+    operator: str,
+    rows: tuple[torch.Tensor, torch.Tensor],
+    caches: tuple[torch.Tensor, torch.Tensor],
+    slots: torch.Tensor,
+) -> None:
+    if slots.dtype not in (torch.int32, torch.int64) or len(slots) < len(rows[0]):
+        refuse(operator, "each token takes a slot, int32 or int64", key=rows[0], slots=slots)
+    slots = slots[: len(rows[0])].long()
+    real = slots >= 0
+    slots = slots[real]
+    if len(slots.unique()) != len(slots):
+        refuse(operator, "a slot is written to twice", key=rows[0], slots=slots)
+    for new, cache in zip(rows, caches, strict=True):
+        flat = cache.view(-1, *new.shape[1:])
+        if len(slots) and int(slots.max()) >= len(flat):
+            refuse(operator, f"slot {int(slots.max())} of {len(flat)}", cache=cache)
+        flat[slots] = new[real]
+
+
+def _npu_reshape_and_cache(
+    key: torch.Tensor,
+    value: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    slot_indices: torch.Tensor,
+) -> None:
+    """Write (tokens, heads, size) into caches of (blocks, block size, heads, size)."""
+    if slot_indices.dtype != torch.int32:  # ATB takes no other
+        refuse("_npu_reshape_and_cache", "slots are int32", slot_indices=slot_indices)
+    _write("_npu_reshape_and_cache", (key, value), (key_cache, value_cache), slot_indices)
+
+
+def npu_scatter_pa_kv_cache(
+    key: torch.Tensor,
+    value: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    slot_mapping: torch.Tensor,
+    **others: Any,
+) -> None:
+    """The same, of later releases."""
+    if any(one is not None for one in others.values()):
+        refuse("npu_scatter_pa_kv_cache", f"with {sorted(others)}", key=key)
+    _write("npu_scatter_pa_kv_cache", (key, value), (key_cache, value_cache), slot_mapping)

