@@ -84,6 +84,17 @@ def test_parts_of_a_text_give_the_ids_of_the_whole(
     assert found.read == " " + tokenizer.readable(text)
 
 
+def test_no_cut_goes_through_an_added_token_that_only_composition_makes(
+    little_at_once: None,
+) -> None:
+    tokenizer = QwenTokenizer(small([added("n\u00e9 1", normalized=True)]))
+    text = "word ne\u0301 1 word " * 4
+    (whole,) = tokenizer.encode([" " + text])
+    for count in range(len(whole)):
+        (some,) = tokenizer.read([text], count, lead=" ")
+        assert some.ids[: count + 1] == whole[: count + 1]
+
+
 @plenty
 @given(text=TEXTS, repeat=st.integers(1, 4), room=st.integers(1, 30), as_text=st.booleans())
 def test_a_prompt_is_that_of_the_whole_text(
