@@ -18,6 +18,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "integrations/langchain/README.md", "integrations/llama-index/README.md")
+PACKAGES = (
+    "qwen3-ascend-rerank[cli,torch]",
+    "langchain-qwen3-ascend-rerank",
+    "llama-index-postprocessor-qwen3-ascend-rerank",
+)
 TORCH = "torch==2.13.0"
 OLDEST = (
     "transformers==4.51.3",
@@ -47,16 +52,15 @@ def check(dist: Path, pins: tuple[str, ...]) -> None:
         SystemExit: a wheel is missing.
         subprocess.CalledProcessError: an installation or a quick start failed.
     """
-    wheels = sorted(map(str, dist.glob("*.whl")))
-    if len(wheels) != len(READMES):
+    wheels = list(dist.glob("*.whl"))
+    if len(wheels) != len(PACKAGES):
         raise SystemExit(f"error: {dist} holds {len(wheels)} wheels; run `make dist` first")
     with tempfile.TemporaryDirectory() as place:
         python = Path(place) / "bin" / "python"
         venv.create(place, with_pip=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
         subprocess.run([*install, TORCH], check=True)
-        extras = [f"{one}[cli,torch]" if "/qwen3_ascend_rerank-" in one else one for one in wheels]
-        subprocess.run([*install, *extras, *pins], check=True)
+        subprocess.run([*install, "--find-links", str(dist), *PACKAGES, *pins], check=True)
         for readme in READMES:
             empty = Path(place) / readme.replace("/", "-")
             empty.mkdir()
