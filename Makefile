@@ -1,6 +1,7 @@
 PYTHON ?= python3
 MODEL ?= lexical
 ENGINE ?= auto
+ROOM ?=
 VLLM := 0.30.0
 
 VENV := .venv
@@ -22,7 +23,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TOGETHER := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks test test-full dist dist-check lint format clean
+.PHONY: help demo notebooks test test-fast test-full dist dist-check lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -38,6 +39,10 @@ test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical tests/models
 	PYTHONPATH=$(CARD) $(PYTEST) tests/ascend/on_the_card
 	PYTHONPATH=$(CARD):$(OLDEST) $(PYTEST) tests/ascend/on_the_card/test_torch_engine.py -k "lexical and float16"
+
+test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on all: ROOM=prompts
+	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
+		tests/test_architecture.py tests/test_reranker_settings.py tests/results tests/components
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full

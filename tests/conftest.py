@@ -22,6 +22,14 @@ _CACHE = tempfile.TemporaryDirectory(prefix="qwen3-rerank-tests-")
 os.environ["QWEN3_RERANK_CACHE"] = _CACHE.name
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has a real vLLM, so that `make test-fast` can leave it out."""
+    for item in items:
+        if {"vllm", "vllm_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("vllm")
+
+
 @pytest.fixture(scope="session")
 def qwen_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Qwen3's real tokenizer.json."""

@@ -20,7 +20,10 @@ OFFLINE = {
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
 }
 
-pytestmark = pytest.mark.filterwarnings("default")  # of the machinery that starts kernels
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("default"),  # of the machinery that starts kernels
+]
 
 
 @cache

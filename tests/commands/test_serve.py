@@ -437,6 +437,7 @@ class TestAddresses:
         assert url("0.0.0.0", 80) == f"http://{socket.gethostname()}:80"
 
 
+@pytest.mark.vllm
 class TestTheRealServer:
     """As the README starts it, asked as platforms ask: by plain texts."""
 

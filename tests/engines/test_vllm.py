@@ -31,7 +31,10 @@ if HAS_VLLM:
     from tests.support.processes import wait_until
 
 needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="needs vLLM")
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of vLLM and all that it imports
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("ignore"),  # those of vLLM and all that it imports
+]
 LENGTH = 300
 TOLERANCE = 1e-3
 

@@ -20,6 +20,7 @@ from qwen3_ascend_rerank.trust import Report, check_engine
 from tests.support.sabotage import altered_head, mixed_up_cache
 
 pytestmark = [
+    pytest.mark.vllm,
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM"),
     pytest.mark.filterwarnings("ignore"),  # those of vLLM and all that it imports
 ]

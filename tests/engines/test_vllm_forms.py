@@ -22,6 +22,7 @@ from tests.support.variants import (
 )
 
 pytestmark = [
+    pytest.mark.vllm,
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM"),
     pytest.mark.filterwarnings("ignore"),  # those of vLLM and all that it imports
 ]

@@ -24,7 +24,10 @@ import psutil
 
 from tests.support.processes import ROOT, children, run_script, wait_until
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of vLLM and all that it imports
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("ignore"),  # those of vLLM and all that it imports
+]
 LENGTH = 300
 
 
