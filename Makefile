@@ -36,7 +36,7 @@ notebooks: $(VENV)/test $(VENV)/vllm  ## Make the notebooks from their sources
 
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST) $(TOGETHER)
-	PYTHONPATH=$(OLDEST) $(PYTEST) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/lexical tests/models
+	PYTHONPATH=$(OLDEST) $(PYTEST) $(TOGETHER) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/models
 	PYTHONPATH=$(CARD) $(PYTEST) tests/ascend/on_the_card
 	PYTHONPATH=$(CARD):$(OLDEST) $(PYTEST) tests/ascend/on_the_card/test_torch_engine.py -k "lexical and float16"
 
