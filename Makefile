@@ -61,6 +61,9 @@ dist-check: dist  ## Install what was built into fresh environments, and run the
 	$(BIN)/python scripts/check_dists.py dist
 	$(BIN)/python scripts/check_dists.py dist --oldest
 
+ascend: $(VENV)/test $(VENV)/vllm  ## Run every vllm-ascend that has a wheel, over a stand-in for its NPU
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.ascend.matrix
+
 lint: $(VENV)/test  ## Check style, walls and types
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..runtime.detect import CANN_HOMES, find_cann
+from ..runtime.torch_npu import diagnose, set_env
 from . import pairs
 from .diagnosis import Diagnosis
 from .host import Host
@@ -13,7 +14,8 @@ GUIDE = "vllm-ascend, installation guide"
 
 
 def examine(host: Host) -> Iterator[Diagnosis]:
-    """Both, where there is an NPU."""
+    """Both, where there is an NPU; and whether torch_npu loads, wherever it is installed."""
+    yield from _torch_npu(host)
     if host.machine.platform != "npu":
         return
     found = find_cann(host.root, host.environ)
@@ -37,10 +39,31 @@ def examine(host: Host) -> Iterator[Diagnosis]:
             "problem",
             f"CANN {version} in {folder} is installed, but this process does not see it",
             why=f"{CANN_HOMES[0]} or LD_LIBRARY_PATH does not lead there, so torch_npu cannot load",
-            step=f"`source {_set_env(host, folder)}` before starting, or in your shell's profile",
+            step=f"`source {set_env(host.root, folder)}` before starting, or in your profile",
             source=GUIDE,
         )
     yield from _nnal(host)
+
+
+def _torch_npu(host: Host) -> Iterator[Diagnosis]:
+    """What came of its import, in a process of its own."""
+    version, answer = host.machine.torch_npu, host.torch_npu
+    if version is None or answer is None or answer.outcome not in ("done", "failed"):
+        return
+    if answer.outcome == "done":
+        yield Diagnosis("software.torch_npu", "ok", f"torch_npu {version} can be loaded")
+        return
+    *_, last = answer.complaint.strip().splitlines() or ["it says nothing"]
+    said = last.partition("Error: ")[2] or last
+    why, step = diagnose(said, host.root, host.environ)
+    yield Diagnosis(
+        "software.torch_npu",
+        "problem",
+        f"torch_npu {version} is installed but cannot be loaded ({said})",
+        why=f"{why}, and a plain import of torch fails with it",
+        step=step,
+        source="tried in a process of its own",
+    )
 
 
 def _is_in_use(host: Host, folder: str) -> bool:
@@ -50,12 +73,6 @@ def _is_in_use(host: Host, folder: str) -> bool:
     return home is not None and any(
         path.startswith((f"{folder}/", f"{home.rstrip('/')}/")) for path in libraries
     )
-
-
-def _set_env(host: Host, folder: str) -> str:
-    beside = f"{folder.rpartition('/')[0]}/set_env.sh"  # of ascend-toolkit/latest
-    own = f"{folder}/set_env.sh"
-    return beside if host.path(beside).exists() and not host.path(own).exists() else own
 
 
 _NNAL = "/usr/local/Ascend/nnal/atb"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,17 @@ from ..runtime.detect import (
     package_version,
 )
 from ..runtime.npu_smi import Chip, parse
+from ..runtime.torch_npu import AUTOLOAD
 
 Ask = Callable[[Sequence[str]], Answer]
+
+IMPORT_TORCH_NPU = (
+    sys.executable,
+    "-c",
+    f"import os; os.environ['{AUTOLOAD}'] = '0'; import torch, torch_npu",
+)
+IMPORT_SECONDS = 60.0
+"""How long that may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Host:
     """What came of ``npu-smi info``."""
     chips: tuple[Chip, ...]
     """What it printed, in the order in which devices are numbered."""
+    torch_npu: Answer | None = None
+    """What came of an import of torch_npu; None where it is not installed."""
 
     def path(self, name: str) -> Path:
         """A path of this machine."""
@@ -70,15 +82,23 @@ class Host:
         return numbers
 
 
+def patiently(command: Sequence[str]) -> Answer:
+    """Run a command of the examination."""
+    patience = {"seconds": IMPORT_SECONDS} if command == IMPORT_TORCH_NPU else {}
+    return ask_command(command, **patience)
+
+
 def look(
     *,
     root: Path = Path("/"),
     environ: Mapping[str, str] | None = None,
-    ask: Ask = ask_command,
+    ask: Ask = patiently,
     packages: Sequence[str] | None = None,
     python: str | None = None,
 ) -> Host:
     """Look at this machine; imports neither torch nor vLLM, and takes a second or two.
+
+    Where torch_npu is installed, a process of its own tries to import it, which takes longer.
 
     Args:
         root: folder that stands for the file system's root.
@@ -100,13 +120,15 @@ def look(
         return answer.printed if answer.outcome == "done" else None
 
     answer = ask_once(NPU_SMI)
+    machine = detect(root=root, environ=environ, run=run, packages=packages)
     return Host(
         root=root,
         environ=environ,
         packages=packages,
         python=python or platform.python_version().rstrip("+"),  # which a build from git has
-        machine=detect(root=root, environ=environ, run=run, packages=packages),
+        machine=machine,
         nodes=device_nodes(root, "davinci"),
         npu_smi=answer,
         chips=parse(answer.printed).chips if answer.outcome == "done" else (),
+        torch_npu=ask_once(IMPORT_TORCH_NPU) if machine.torch_npu else None,
     )

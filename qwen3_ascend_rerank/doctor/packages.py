@@ -8,7 +8,7 @@ from typing import Any
 
 from ..runtime.detect import Machine
 from ..runtime.plan import mismatches, newer_than_known
-from ..runtime.rules import parse, same_release
+from ..runtime.rules import Pairing, parse, same_release
 from . import pairs
 from .diagnosis import Diagnosis, Severity
 from .host import Host
@@ -18,11 +18,12 @@ _PAIRED: dict[str, Severity] = {
     "torch": "problem",
     "torch_npu": "warning",
     "cann": "warning",
+    "transformers": "problem",
 }
 """How grave it is where one is not what vllm-ascend was made for.
 
 It is compiled against one torch and patches modules of one vLLM; CANN and torch_npu of a
-neighbouring release often work.
+neighbouring release often work. Another transformers has no name that its vLLM calls.
 """
 
 
@@ -140,7 +141,7 @@ def _pair(host: Host, vllm_ascend: str) -> Iterator[Diagnosis]:
             check,
             severity,
             f"{finding.subject}: {finding.why}",
-            step=pairs.install_cann(row, host) if name == "cann" else pairs.install(row, host),
+            step=_step(name, row, host),
             source=finding.source,
         )
         for name, severity in _PAIRED.items()
@@ -149,6 +150,12 @@ def _pair(host: Host, vllm_ascend: str) -> Iterator[Diagnosis]:
     yield from found
     if machine.vllm is not None and not found:
         yield Diagnosis(check, "ok", f"vllm-ascend {vllm_ascend} has everything it is made for")
+
+
+def _step(name: str, row: Pairing, host: Host) -> str:
+    if name == "transformers":
+        return pairs.install_transformers(row)
+    return pairs.install_cann(row, host) if name == "cann" else pairs.install(row, host)
 
 
 def _with_only(name: str, machine: Machine) -> Machine:

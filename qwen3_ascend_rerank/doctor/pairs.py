@@ -35,7 +35,7 @@ def recommended(host: Host) -> Pairing:
     right = [row for row in finals if _works(row, host)] or finals[-1:]
     fitting = [row for row in right if fits(row, host)] or right[-1:]
     cann = host.machine.cann
-    matching = [row for row in fitting if cann is not None and same_release(row.cann, cann)]
+    matching = [row for row in fitting if row.cann and cann and same_release(row.cann, cann)]
     return (matching or fitting)[-1]
 
 
@@ -53,7 +53,7 @@ def fits(row: Pairing, host: Host) -> bool:
 
 def install(row: Pairing, host: Host) -> str:
     """How to get the pair: as an image, or one after the other, since vLLM names another torch."""
-    family, cann = host.machine.family, f"beside CANN {row.cann}"
+    family, cann = host.machine.family, f"beside CANN {row.cann or 'of its image'}"
     if family not in _IMAGES:
         return f"build vllm-ascend {row.vllm_ascend} from source for this chip, {cann}"
     image = f"`docker pull {IMAGE}:v{row.vllm_ascend}{_IMAGES[family]}`"
@@ -66,8 +66,14 @@ def install(row: Pairing, host: Host) -> str:
 
 def install_cann(row: Pairing, host: Host) -> str:
     """How to get the CANN of the pair, or the pair of the CANN that is here."""
-    step = f"install CANN {row.cann}, toolkit, kernels (ops) and NNAL, from {CANN_DOWNLOAD}"
+    named = f"CANN {row.cann or 'of its image'}, toolkit, kernels (ops) and NNAL"
+    step = f"install {named}, from {CANN_DOWNLOAD}"
     other, cann = recommended(host), host.machine.cann
-    if cann is None or not same_release(other.cann, cann):
+    if not cann or not other.cann or not same_release(other.cann, cann):
         return step
     return f"{step}; or go on with CANN {cann} and {install(other, host)}"
+
+
+def install_transformers(row: Pairing) -> str:
+    """How to get the transformers of the pair."""
+    return f'`pip install "transformers{row.transformers}"`'

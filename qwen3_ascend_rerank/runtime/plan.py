@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ..errors import EngineError
@@ -110,20 +111,32 @@ def mismatches(machine: Machine) -> list[Finding]:
         return []
     made_for = {
         "vLLM": (machine.vllm, row.vllm),
-        "CANN": (machine.cann, (row.cann,)),
+        "CANN": (machine.cann, (row.cann,) if row.cann else ()),
         "torch": (machine.torch, (row.torch,)),
         "torch_npu": (machine.torch_npu, (row.torch_npu,)),
     }
+    found = {
+        name: (there, " or ".join(expected))
+        for name, (there, expected) in made_for.items()
+        if there and expected and not any(same_release(each, there) for each in expected)
+    }
+    if machine.transformers and not _takes(row, machine.transformers):
+        found["transformers"] = machine.transformers, row.transformers
     return [
         Finding(
             subject=f"vllm-ascend {machine.vllm_ascend}",
-            why=f"made for {name} {' or '.join(expected)}, found {found}",
+            why=f"made for {name} {expected}, found {there}",
             what="install the pair",
             source=_POLICY,
         )
-        for name, (found, expected) in made_for.items()
-        if found is not None and not any(same_release(each, found) for each in expected)
+        for name, (there, expected) in found.items()
     ]
+
+
+def _takes(row: Pairing, transformers: str) -> bool:
+    """Whether a release takes this transformers; what is no version cannot be told."""
+    asked = SpecifierSet(row.transformers)
+    return parse(transformers) is None or asked.contains(transformers, prereleases=True)
 
 
 def _is_newer(version: str, newest: str) -> bool:

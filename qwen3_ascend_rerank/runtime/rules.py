@@ -266,9 +266,12 @@ class Pairing:
     vllm_ascend: str
     vllm: tuple[str, ...]
     python: str
-    cann: str
+    cann: str | None
+    """None: its versioning policy does not say it yet."""
     torch: str
     torch_npu: str
+    transformers: str
+    """Which it takes: what its package asks for, and not the next major release of its vLLM's."""
 
 
 # ---- versions ---------------------------------------------------------------------------------

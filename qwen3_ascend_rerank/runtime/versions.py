@@ -30,7 +30,7 @@ from .rules import (
     Warn,
 )
 
-NEWEST_KNOWN = MappingProxyType({"vLLM": "0.33", "vllm-ascend": "0.25"})
+NEWEST_KNOWN = MappingProxyType({"vLLM": "0.33", "vllm-ascend": "0.26"})
 """The newest releases whose sources the tables below were checked against."""
 
 DEFAULT_BATCHED_TOKENS = 2048
@@ -299,6 +299,13 @@ HAZARDS = (
         source="measured: twice as fast; CPUs take multiples of 32",
     ),
     Hazard(
+        vllm_ascend=Releases("0.10.1rc1", until="0.13.0rc1"),
+        fault="the batch is cut to its first rows when prompts end, so the engine dies (KeyError) "
+        "on prompts computed in chunks",
+        effects=UNCHUNKED,
+        source="vllm-project/vllm-ascend#4481; vllm_ascend/worker/npu_input_batch.py, condense",
+    ),
+    Hazard(
         vllm_ascend=Releases("0.13", until="0.18.0rc1"),
         fault="attention of pooling models does not read the KV cache, so scores are wrong after a "
         "prefix cache hit or a second chunk",
@@ -306,13 +313,14 @@ HAZARDS = (
         source="vllm-project/vllm-ascend#7452",
     ),
     Hazard(
-        vllm_ascend=Releases("0.18.0rc1", until="0.26"),
-        fault="not yet shown to be free of vLLM's fault with prompts computed in chunks",
+        vllm_ascend=Releases("0.18.0rc1", until="0.26.0rc1"),
+        fault="a step in which no prompt ends does not wait for the device, as in vLLM, where "
+        "prompts in chunks got wrong scores so",
         effects=UNCHUNKED,
-        source="vllm-project/vllm#48901",
+        source="vllm-project/vllm#48901; GPUModelRunner._pool, which NPUModelRunner inherits",
     ),
     Hazard(
-        vllm_ascend=Releases("0.13", until="0.26"),
+        vllm_ascend=Releases("0.13", until="0.26.0rc1"),
         when=dynamic_batch,
         fault="SLO_limits_for_dynamic_batch cuts prompts into chunks, which can give wrong scores",
         effects=(Refuse("leave it out of additional_config"),),
@@ -370,34 +378,57 @@ HAZARDS = (
 _PY39, _PY310, _PY312 = ">=3.9,<3.12", ">=3.10,<3.12", ">=3.10,<3.13"
 
 PAIRINGS = (
-    Pairing("0.7.3", ("0.7.3",), _PY39, "8.1.RC1", "2.5.1", "2.5.1"),
-    Pairing("0.8.5rc1", ("0.8.5.post1",), _PY39, "8.1.RC1", "2.5.1", "2.5.1"),
-    Pairing("0.9.1", ("0.9.1",), _PY39, "8.2.RC1", "2.5.1", "2.5.1.post1"),
-    Pairing("0.9.2rc1", ("0.9.2",), _PY39, "8.1.RC1", "2.5.1", "2.5.1.post1.dev20250619"),
-    Pairing("0.10.0rc1", ("0.10.0",), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724"),
-    Pairing("0.10.1rc1", ("0.10.1", "0.10.1.1"), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724"),
-    Pairing("0.10.2rc1", ("0.10.2",), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724"),
-    Pairing("0.11.0rc0", ("0.11.0rc3",), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724"),
-    Pairing("0.11.0rc1", ("0.11.0",), _PY39, "8.3.RC1", "2.7.1", "2.7.1"),
-    Pairing("0.11.0rc2", ("0.11.0",), _PY39, "8.3.RC2", "2.7.1", "2.7.1"),
-    Pairing("0.11.0rc3", ("0.11.0",), _PY39, "8.3.RC2", "2.7.1", "2.7.1.post1"),
-    Pairing("0.11.0", ("0.11.0",), _PY39, "8.3.RC2", "2.7.1", "2.7.1.post1"),
-    Pairing("0.12.0rc1", ("0.12.0",), _PY310, "8.3.RC2", "2.8.0", "2.8.0"),
-    Pairing("0.13.0rc1", ("0.13.0",), _PY310, "8.3.RC2", "2.8.0", "2.8.0"),
-    Pairing("0.13.0rc2", ("0.13.0",), _PY310, "8.5.0", "2.8.0", "2.8.0.post1"),
-    Pairing("0.13.0rc3", ("0.13.0",), _PY310, "8.5.1", "2.8.0", "2.8.0.post2"),
-    Pairing("0.13.0", ("0.13.0",), _PY310, "8.5.0", "2.8.0", "2.8.0.post2"),
-    Pairing("0.14.0rc1", ("0.14.1",), _PY310, "8.5.0", "2.9.0", "2.9.0"),
-    Pairing("0.15.0rc1", ("0.15.0",), _PY310, "8.5.0", "2.9.0", "2.9.0"),
-    Pairing("0.16.0rc1", ("0.16.0",), _PY310, "8.5.1", "2.9.0", "2.9.0"),
-    Pairing("0.17.0rc1", ("0.17.0",), _PY310, "8.5.1", "2.9.0", "2.9.0"),
-    Pairing("0.18.0rc1", ("0.18.0",), _PY310, "8.5.1", "2.9.0", "2.9.0"),
-    Pairing("0.18.0", ("0.18.0",), _PY310, "8.5.1", "2.9.0", "2.9.0.post1+git4c901a4"),
-    Pairing("0.19.1rc1", ("0.19.1",), _PY310, "8.5.1", "2.9.0", "2.9.0"),
-    Pairing("0.20.2rc1", ("0.20.2",), _PY310, "9.0.0", "2.10.0", "2.10.0"),
-    Pairing("0.21.0rc1", ("0.21.0",), _PY312, "9.0.0", "2.10.0", "2.10.0"),
-    Pairing("0.22.1rc1", ("0.22.1",), _PY312, "9.0.0", "2.10.0", "2.10.0"),
-    Pairing("0.23.0rc1", ("0.23.0",), _PY312, "9.0.1", "2.10.0", "2.10.0.post2"),
-    Pairing("0.23.0", ("0.23.0",), _PY312, "9.1.0", "2.10.0", "2.10.0.post4"),
+    Pairing("0.7.3", ("0.7.3",), _PY39, "8.1.RC1", "2.5.1", "2.5.1", ">=4.45,<5"),
+    Pairing("0.8.5rc1", ("0.8.5.post1",), _PY39, "8.1.RC1", "2.5.1", "2.5.1", ">=4.51,<5"),
+    Pairing("0.9.1", ("0.9.1",), _PY39, "8.2.RC1", "2.5.1", "2.5.1.post1", ">=4.51,<5"),
+    Pairing(
+        "0.9.2rc1", ("0.9.2",), _PY39, "8.1.RC1", "2.5.1", "2.5.1.post1.dev20250619", ">=4.51.1,<5"
+    ),
+    Pairing(
+        "0.10.0rc1", ("0.10.0",), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724", ">=4.53,<4.54"
+    ),
+    Pairing(
+        "0.10.1rc1",
+        ("0.10.1", "0.10.1.1"),
+        _PY39,
+        "8.2.RC1",
+        "2.7.1",
+        "2.7.1.dev20250724",
+        ">=4.55,<5",
+    ),
+    Pairing(
+        "0.10.2rc1", ("0.10.2",), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724", ">=4.55.2,<5"
+    ),
+    Pairing(
+        "0.11.0rc0", ("0.11.0rc3",), _PY39, "8.2.RC1", "2.7.1", "2.7.1.dev20250724", ">=4.55.2,<5"
+    ),
+    Pairing("0.11.0rc1", ("0.11.0",), _PY39, "8.3.RC1", "2.7.1", "2.7.1", ">=4.55.2,<5"),
+    Pairing("0.11.0rc2", ("0.11.0",), _PY39, "8.3.RC2", "2.7.1", "2.7.1", ">=4.55.2,<5"),
+    Pairing(
+        "0.11.0rc3", ("0.11.0",), _PY39, "8.3.RC2", "2.7.1", "2.7.1.post1", ">=4.55.2,<=4.57.1"
+    ),
+    Pairing("0.11.0", ("0.11.0",), _PY39, "8.3.RC2", "2.7.1", "2.7.1.post1", ">=4.55.2,<=4.57.1"),
+    Pairing("0.12.0rc1", ("0.12.0",), _PY310, "8.3.RC2", "2.8.0", "2.8.0", ">=4.56,<=4.57.1"),
+    Pairing("0.13.0rc1", ("0.13.0",), _PY310, "8.3.RC2", "2.8.0", "2.8.0", ">=4.57.3,<5"),
+    Pairing("0.13.0rc2", ("0.13.0",), _PY310, "8.5.0", "2.8.0", "2.8.0.post1", ">=4.57.3,<5"),
+    Pairing("0.13.0rc3", ("0.13.0",), _PY310, "8.5.1", "2.8.0", "2.8.0.post2", ">=4.57.4,<5"),
+    Pairing("0.13.0", ("0.13.0",), _PY310, "8.5.0", "2.8.0", "2.8.0.post2", ">=4.57.4,<5"),
+    Pairing("0.14.0rc1", ("0.14.1",), _PY310, "8.5.0", "2.9.0", "2.9.0", ">=4.57.3,<5"),
+    Pairing("0.15.0rc1", ("0.15.0",), _PY310, "8.5.0", "2.9.0", "2.9.0", ">=4.57.4,<5"),
+    Pairing("0.16.0rc1", ("0.16.0",), _PY310, "8.5.1", "2.9.0", "2.9.0", ">=4.57.4,<5"),
+    Pairing("0.17.0rc1", ("0.17.0",), _PY310, "8.5.1", "2.9.0", "2.9.0", ">=4.57.4,<5"),
+    Pairing("0.18.0rc1", ("0.18.0",), _PY310, "8.5.1", "2.9.0", "2.9.0", ">=4.57.4,<5"),
+    Pairing(
+        "0.18.0", ("0.18.0",), _PY310, "8.5.1", "2.9.0", "2.9.0.post1+git4c901a4", ">=4.57.4,<5"
+    ),
+    Pairing("0.19.1rc1", ("0.19.1",), _PY310, "8.5.1", "2.9.0", "2.9.0", "==5.5.3"),
+    Pairing("0.20.2rc1", ("0.20.2",), _PY310, "9.0.0", "2.10.0", "2.10.0", "==5.5.3"),
+    Pairing("0.21.0rc1", ("0.21.0",), _PY312, "9.0.0", "2.10.0", "2.10.0", "==5.5.4"),
+    Pairing("0.22.1rc1", ("0.22.1",), _PY312, "9.0.0", "2.10.0", "2.10.0", "==5.5.4"),
+    Pairing("0.23.0rc1", ("0.23.0",), _PY312, "9.0.1", "2.10.0", "2.10.0.post2", "==5.5.4"),
+    Pairing("0.23.0", ("0.23.0",), _PY312, "9.1.0", "2.10.0", "2.10.0.post4", "==5.5.4"),
+    Pairing("0.25.1rc1", ("0.25.1",), _PY312, None, "2.10.0", "2.10.0.post2", "==5.14.1"),
+    Pairing("0.26.0rc1", ("0.26.0",), _PY312, None, "2.10.0", "2.10.0.post4", "==5.14.1"),
 )
-"""The release compatibility matrix of vllm-ascend's versioning policy."""
+"""The release compatibility matrix of vllm-ascend's versioning policy; transformers, and what the
+policy does not have yet, from the metadata of the wheels. A post-release counts as its release."""

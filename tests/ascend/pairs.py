@@ -115,6 +115,7 @@ def environment(pair: Pair, home: Path, **more: str) -> dict[str, str]:
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
         "VLLM_PLUGINS": "ascend",
         "VLLM_VERSION": pair.vllm,  # by which vllm-ascend chooses its patches
+        "VLLM_WORKER_MULTIPROC_METHOD": "fork",  # an engine's process has vLLM imported already
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         **more,

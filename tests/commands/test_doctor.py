@@ -236,6 +236,7 @@ def is_pip(words: list[str]) -> bool:
     pinned = {f"vllm=={row.vllm[-1]}" for row in PAIRINGS}
     pinned |= {f"vllm-ascend=={row.vllm_ascend}" for row in PAIRINGS}
     pinned |= {f"torch=={row.torch}" for row in PAIRINGS}
+    pinned |= {f"transformers{row.transformers}" for row in PAIRINGS}
     for word in set(words) - {"install", "&&", "pip"}:
         requirement = Requirement(word)
         if requirement.name == "qwen3-ascend-rerank":

@@ -94,8 +94,8 @@ def ascend(computer, layout="a2-24.1.0", pair="0.18.0", cann="8.5.1", count=8):
     """A server on which everything is as it should be; returns its environment."""
     versions = {
         "0.11.0": ("0.11.0", "2.7.1", "2.7.1.post1", "4.57.1"),
-        "0.13.0": ("0.13.0", "2.8.0", "2.8.0.post2", "4.57.1"),
-        "0.18.0": ("0.18.0", "2.9.0", "2.9.0.post1", "4.57.1"),
+        "0.13.0": ("0.13.0", "2.8.0", "2.8.0.post2", "4.57.6"),
+        "0.18.0": ("0.18.0", "2.9.0", "2.9.0.post1", "4.57.6"),
         "0.23.0": ("0.23.0", "2.10.0", "2.10.0.post4", "5.5.4"),
     }
     vllm, torch, torch_npu, transformers = versions[pair]

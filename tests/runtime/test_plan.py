@@ -50,7 +50,7 @@ class TestUnknown:
         assert not planned(cuda(version)).warnings
 
     def test_a_newer_plugin_is_said(self):
-        assert "newest known is 0.25" in str(planned(npu("0.26.0")).warnings[0])
+        assert "newest known is 0.26" in str(planned(npu("0.27.0")).warnings[0])
 
 
 class TestPairings:
@@ -75,6 +75,7 @@ class TestPairings:
             ({"cann": "8.3.RC2"}, "made for CANN 8.5.1, found 8.3.RC2"),
             ({"torch": "2.10.0"}, "made for torch 2.9.0, found 2.10.0"),
             ({"torch_npu": "2.8.0"}, "made for torch_npu 2.9.0.post1+git4c901a4, found 2.8.0"),
+            ({"transformers": "5.5.4"}, "made for transformers >=4.57.4,<5, found 5.5.4"),
         ],
     )
     def test_what_does_not_is_named(self, changed, why):

@@ -209,17 +209,21 @@ class TestNpu:
         assert made.settings == UNCACHED
         assert "7452" in str(made.adjustments[0])
 
-    @pytest.mark.parametrize("version", ["0.11.0", "0.12.0rc1"])
-    def test_before_nothing_is_changed(self, version):
-        assert planned(npu(version)).settings == WHOLE
+    @pytest.mark.parametrize("version", ["0.10.1rc1", "0.11.0rc3", "0.11.0", "0.12.0rc1"])
+    def test_nothing_is_chunked_from_0_10_1_to_0_12(self, version):
+        made = planned(npu(version))
+        assert made.settings == UNCHUNKED
+        assert "4481" in str(made.adjustments)
+
+    def test_before_nothing_is_changed(self):
+        assert planned(npu("0.10.0rc1")).settings == WHOLE
 
     @pytest.mark.parametrize("version", ["0.18.0rc1", "0.18.0", "0.23.0.post1", "0.25.1rc1"])
     def test_nothing_is_chunked_from_0_18_to_0_25(self, version):
         assert planned(npu(version)).settings == UNCHUNKED
 
     def test_nothing_is_assumed_after(self):
-        assert planned(npu("0.26.0rc1")).settings == UNCHUNKED
-        assert planned(npu("0.26.0")).settings == WHOLE
+        assert planned(npu("0.26.0rc1")).settings == WHOLE
 
     def test_caching_that_was_asked_for_is_refused(self):
         assert refused(
@@ -236,7 +240,7 @@ class TestNpu:
         assert not any((made.environment, made.adjustments, made.warnings, made.refusals))
 
     def test_the_fault_of_cuda_is_not_looked_for_by_the_version_of_vllm(self):
-        assert planned(npu("0.12.0rc1", vllm="0.14.0")).settings == WHOLE
+        assert planned(npu("0.10.0rc1", vllm="0.14.0")).settings == WHOLE
 
     def test_dynamic_batches_are_refused(self):
         config = {"SLO_limits_for_dynamic_batch": 50}
@@ -244,7 +248,7 @@ class TestNpu:
         assert refused(npu("0.25.1rc1"), "SLO_limits", additional_config=config)
         assert accepted(npu("0.13.0"), additional_config={"SLO_limits_for_dynamic_batch": -1})
         assert accepted(npu("0.12.0rc1"), additional_config=config)
-        assert accepted(npu("0.26.0"), additional_config=config)
+        assert accepted(npu("0.26.0rc1"), additional_config=config)
 
     def test_an_int8_cache_is_refused(self):
         assert refused(npu("0.23.0"), "C8", kv_cache_dtype="int8")

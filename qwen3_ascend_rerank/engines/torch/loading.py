@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +17,13 @@ from ...errors import (
     MissingDependencyError,
     UnsupportedModelError,
 )
-from ...models import Checkpoint, Configuration, open_checkpoint, read_rows, tokenizer_file
+from ...models import Checkpoint, Configuration, lexical, open_checkpoint, read_rows, tokenizer_file
 from ...models.quantization import quantization_name
 from ...models.weights import EMBEDDING, LM_HEAD, SCORE
 from ...prompts import QwenTokenizer, load_tokenizer
 from ...protocol import EngineInfo
+from ...runtime import torch_npu
+from ...runtime.detect import detect
 from . import memory
 from .attention import Shapes
 from .body import Body
@@ -63,8 +64,9 @@ def load(
     compiled: bool = False,
 ) -> Loaded:
     """Load `model`; the arguments are those of `TorchEngine`, the errors of its `start`."""
-    torch, transformers = _import("torch"), _import("transformers")
-    place = _choose_device(torch, device)
+    torch = _import("torch", torch_npu.import_torch)
+    place = _choose_device(torch, device, is_lexical=model == lexical.NAME)
+    transformers = _import("transformers")  # which looks for torch_npu too
     precision = _choose_dtype(torch, place, dtype)
     checkpoint = open_checkpoint(model, weights=False)
     if checkpoint.quantization:
@@ -126,9 +128,9 @@ def _warm_up(step: int, max_length: int) -> list[int]:
     return [step << more for more in doublings if step << more < max_length]
 
 
-def _import(package: str) -> Any:
+def _import(package: str, how: Callable[[], Any] | None = None) -> Any:
     try:
-        return importlib.import_module(package)
+        return how() if how else importlib.import_module(package)
     except ImportError as error:
         raise MissingDependencyError(
             f"the torch engine needs {package}, which cannot be imported ({error}); "
@@ -136,11 +138,24 @@ def _import(package: str) -> Any:
         ) from error
 
 
-def _choose_device(torch: Any, wanted: Any) -> Any:
+def _register_npu(wanted: str | None, *, lexical: bool) -> None:
+    """Have torch know NPUs, where torch_npu is installed.
+
+    Where none is asked for, and none is there or the model is the small one that needs none, the
+    next best device will do.
+    """
+    fault = torch_npu.load()
+    if fault is None or wanted == "cpu":
+        return
+    if (wanted or "").startswith("npu") or (not lexical and detect().platform == "npu"):
+        raise MissingDependencyError(fault)
+    logger.warning("%s", fault)
+
+
+def _choose_device(torch: Any, wanted: Any, *, is_lexical: bool = False) -> Any:
     if not (wanted is None or isinstance(wanted, str)):
         wanted = str(wanted) if isinstance(wanted, torch.device) else checked_text("device", wanted)
-    if importlib.util.find_spec("torch_npu") and (wanted or "npu").startswith("npu"):
-        importlib.import_module("torch_npu")  # registers the npu device with torch
+    _register_npu(wanted, lexical=is_lexical)
     if wanted is None:
         wanted = next((kind for kind in ("npu", "cuda") if _is_there(torch, kind)), "cpu")
     try:

@@ -26,9 +26,9 @@ from ...models import (
 from ...models.location import Location
 from ...prompts import PromptBatch, load_tokenizer
 from ...protocol import EngineInfo, closed_for_good, log_odds_of
-from ...runtime import probes
+from ...runtime import probes, torch_npu
 from ...runtime.detect import Machine, detect
-from ...runtime.plan import Plan, Request, plan
+from ...runtime.plan import Plan, Request, mismatches, plan
 from . import launch, library
 from .processes import Processes
 
@@ -173,13 +173,18 @@ class VLLMEngine:
                 'the vllm engine needs vLLM; pip install "qwen3-ascend-rerank[npu]" on an NPU, '
                 '"qwen3-ascend-rerank[vllm]" elsewhere'
             )
+        fault = torch_npu.load()
+        if fault is not None and machine.vllm_platform == "npu":
+            raise MissingDependencyError(fault)
         checkpoint = open_checkpoint(self._model)
         tokenizer = tokenizer_file(self._tokenizer or checkpoint.folder)
         checkpoint.check(load_tokenizer(tokenizer))
         self._labels = checkpoint.labels or self._labels
         with launch.one_at_a_time:
             made = self._plan(machine, checkpoint)
-            with launch.environment(made.environment):
+            # What vLLM starts would load torch_npu again, and die of it.
+            without = {torch_npu.AUTOLOAD: "0"} if fault else {}
+            with launch.environment({**made.environment, **without}):
                 accepted = library.signatures(machine)
                 options = {"disable_log_stats": True, **self._arguments, **made.settings}
                 arguments = probes.engine_arguments(
@@ -227,8 +232,10 @@ class VLLMEngine:
         try:
             return library.async_llm(str(checkpoint.folder), str(tokenizer.parent), arguments)
         except Exception as error:
+            pairs = "".join(f"; {one.subject} is {one.why}" for one in mismatches(detect()))
             raise EngineError(
                 f"vLLM could not start {self._model}: {error}; its log, above, names the cause"
+                f"{pairs}"
             ) from error
         finally:
             self._processes.end_start()
