@@ -15,6 +15,8 @@ OLDEST_FRAMEWORKS := $(VENV)/oldest-frameworks
 STANDARD_SUITE := $(VENV)/standard-suite
 # A stand-in for an NPU: what imports torch_npu finds it there.
 CARD := tests/ascend/card
+# SDKs and rerankers of others, which ask a real gateway; laid over it without what they depend on.
+CLIENTS := $(VENV)/clients
 SOURCES := qwen3_ascend_rerank integrations scripts benchmarks notebooks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
@@ -44,12 +46,13 @@ test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on al
 	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
 		tests/test_architecture.py tests/test_reranker_settings.py tests/results tests/components
 
-test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE)  ## Run the slow tests too, and those with other releases
+test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full
 	PYTHONPATH=$(OLDEST_FRAMEWORKS) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m pytest integrations \
 		-W "ignore:The 'validate_default' attribute"
 	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
+	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
 	$(BIN)/python scripts/test_vllm_versions.py
 
 dist: $(VENV)/test  ## Build the three packages into dist/, and check them
@@ -107,6 +110,14 @@ $(OLDEST_FRAMEWORKS): $(BIN)/python
 		'langchain-core==1.0.0' 'langchain-classic==1.0.0' 'langchain-text-splitters==1.0.0' \
 		'langgraph==1.0.0' 'langgraph-checkpoint==3.0.0' 'langgraph-prebuilt==1.0.0' \
 		'llama-index-core==0.13.0' 'llama-index-workflows==1.3.0'
+
+$(CLIENTS): $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
+		'cohere==7.3.1' 'litellm==1.110.2' 'langchain-cohere==0.6.0' 'voyageai==0.5.0' \
+		'llama-index-postprocessor-cohere-rerank==0.10.0' 'llama-index-postprocessor-jinaai-rerank==0.6.0' \
+		'llama-index-postprocessor-tei-rerank==0.6.0' 'haystack-ai==3.4.1' 'vllm-haystack==3.0.1' \
+		'xinference-client==4.1.0' aiolimiter backoff fastavro fastuuid h2 hpack httpx-sse hyperframe \
+		lazy-imports posthog types-requests
 
 $(STANDARD_SUITE): $(BIN)/python
 	$(BIN)/python -m pip install --quiet --target $@ 'langchain-tests==1.1.9'

@@ -3,9 +3,9 @@
 Rounds alternate between `Reranker.arerank` and bare httpx requests to `/classify` with the token
 ids that the client sends, made beforehand. The queries of a round differ between the two in one
 digit only, so that the server's prefix cache helps neither. The server is started with
-`vllm serve` or `qwen3-rerank serve`, release 0.15 or newer, on the model `lexical`:
+`vllm serve` or `qwen3-rerank serve --bare`, release 0.15 or newer, on the model `lexical`:
 
-    qwen3-rerank serve lexical --port 8000
+    qwen3-rerank serve lexical --bare --port 8000
     python benchmarks/served_load.py --url http://127.0.0.1:8000
 """
 

@@ -45,14 +45,14 @@ run("qwen3-rerank doctor")
 #
 # | here | on Ascend |
 # |---|---|
-# | `qwen3-rerank serve lexical --dry-run` | `qwen3-rerank serve Qwen/Qwen3-Reranker-8B --dry-run` |
+# | `qwen3-rerank serve lexical --bare --dry-run` | `qwen3-rerank serve Qwen/Qwen3-Reranker-8B --bare --dry-run` |
 # | two servers: `--replicas 2` | eight NPUs, two for each server: `--replicas 4 -- --tensor-parallel-size 2` |
 # | | only some NPUs: `ASCEND_RT_VISIBLE_DEVICES=0,1` before the command |
 #
 # > **中文**：`--dry-run` 打印将要执行的 vLLM 命令以及每项设置的原因，可直接抄进 systemd 或 Docker。
 
 # %% tags=["server", "varies"]
-run("qwen3-rerank serve lexical --max-length 1024 --dry-run")
+run("qwen3-rerank serve lexical --bare --max-length 1024 --dry-run")
 
 # %% [markdown]
 # ## In this process
@@ -82,7 +82,7 @@ print("after: ", here[0].text)
 # %% tags=["server"]
 port = free_ports(2)
 urls = [f"http://127.0.0.1:{port + place}" for place in range(2)]
-command = f"qwen3-rerank serve lexical --max-length 1024 --replicas 2 --port {port}"
+command = f"qwen3-rerank serve lexical --bare --max-length 1024 --replicas 2 --port {port}"
 servers = Servers(command, urls)
 
 # %% [markdown]
@@ -164,7 +164,7 @@ servers.stop()
 #    torch and torch-npu come in versions that must pair; `doctor` knows which do.
 # 2. `qwen3-rerank doctor --model lexical` proves card, driver and versions in a minute, before 16 GB
 #    of weights are blamed.
-# 3. `qwen3-rerank serve Qwen/Qwen3-Reranker-8B --api-key-file key.txt` listens on this machine alone.
+# 3. `qwen3-rerank serve Qwen/Qwen3-Reranker-8B --bare --api-key-file key.txt` listens on this machine alone.
 # 4. Before others reach it: vLLM asks for the key on `/v1` only (from 0.22 also on `/v2`). `/rerank`, `/score`,
 #    `/classify`, `/pooling`, `/invocations` and `/tokenize` answer whoever reaches the port, and `/metrics` and
 #    `/version` tell of the server. Put a proxy before it that asks for the key everywhere; give

@@ -17,12 +17,16 @@ import yaml
 
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve.secret import VARIABLES
+from qwen3_ascend_rerank.commands.serve.supervisor import Patience
+from qwen3_ascend_rerank.gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "qwen3-rerank.service"
 SETTINGS = DEPLOY / "systemd" / "qwen3-rerank.env"
 
+TO_AN_END = GatewaySettings().drain_seconds + Patience().grace
+"""Seconds in which the gateway ends what it answers, and then its replicas."""
 INSTRUCTIONS = {
     *("ARG", "FROM", "COPY", "RUN", "ENV", "VOLUME", "EXPOSE", "HEALTHCHECK", "CMD", "WORKDIR"),
 }
@@ -137,7 +141,7 @@ class TestCompose:
         assert ("ARG", f"BASE={build['args']['BASE']}") in read_dockerfile()
 
     def test_ends_before_it_is_killed(self, service: dict[str, Any]) -> None:
-        assert int(service["stop_grace_period"].removesuffix("s")) > 20  # the supervisor's own
+        assert int(service["stop_grace_period"].removesuffix("s")) > TO_AN_END
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +180,7 @@ class TestSystemd:
 
     def test_leaves_room_for_an_orderly_end(self, unit: configparser.ConfigParser) -> None:
         assert unit["Service"]["KillMode"] == "mixed"
-        assert int(unit["Service"]["TimeoutStopSec"]) > 20
+        assert int(unit["Service"]["TimeoutStopSec"]) > TO_AN_END
 
     def test_reads_its_settings_from_where_the_readme_puts_them(
         self, unit: configparser.ConfigParser

@@ -283,7 +283,7 @@ def vllm_engine(setup: Setup) -> Contender:
 
 
 class Served(Ours):
-    """ServedEngine, and the server that `qwen3-rerank serve` becomes."""
+    """ServedEngine, and the server that `qwen3-rerank serve --bare` becomes."""
 
     def __init__(self, setup: Setup) -> None:
         options = _vllm_options(setup)
@@ -291,7 +291,10 @@ class Served(Ours):
             port = taken.getsockname()[1]
         program = Path(sys.executable).with_name("qwen3-rerank")
         self._server = subprocess.Popen(  # noqa: S603 - this package's own
-            [program, "serve", setup.folder, "--port", str(port), "--", *_as_arguments(options)]
+            [
+                *(program, "serve", setup.folder, "--bare", "--port", str(port)),
+                *("--", *_as_arguments(options)),
+            ]
         )
         try:
             self._wait(f"http://127.0.0.1:{port}/health")

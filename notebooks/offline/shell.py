@@ -36,7 +36,7 @@ def run(command: str, **environment: str) -> None:
 
 
 class Servers:
-    """`qwen3-rerank serve` in the background."""
+    """`qwen3-rerank serve --bare` in the background."""
 
     def __init__(self, command: str, urls: Sequence[str], seconds: float = 300) -> None:
         """Start `command`, and wait until each of `urls` answers.

@@ -12,14 +12,14 @@ from ..components.settings import ENVIRONMENT_PREFIX, RerankSettings
 SETTINGS = f"Settings, also from the environment as {ENVIRONMENT_PREFIX}<NAME>"
 
 
-def setting(name: str) -> Any:
+def setting(name: str, panel: str = SETTINGS) -> Any:
     """The option for a field of `RerankSettings`, with the environment behind it."""
     description = RerankSettings.model_fields[name].description or ""
     return typer.Option(
         help=description,
         envvar=ENVIRONMENT_PREFIX + name.upper(),
         show_envvar=False,
-        rich_help_panel=SETTINGS,
+        rich_help_panel=panel,
     )
 
 

@@ -78,7 +78,8 @@ class Answering:
 
     def stamp(self, visit: Visit) -> Stamp:
         """What the answer says of itself."""
-        return Stamp(visit.id, self._settings.names[0], int(time.time()))
+        name, *_ = self._settings.called(self._readiness.info)
+        return Stamp(visit.id, name, int(time.time()))
 
     async def _body(self, request: Request, place: Place) -> dict[str, Any]:
         settings = self._settings
@@ -118,7 +119,7 @@ class Answering:
         """
         settings, count = self._settings, len(question.documents)
         if question.model is not None:
-            settings.check_name(question.model)
+            settings.check_name(question.model, self._readiness.info)
         if count > settings.max_documents:
             most = f"a request may have {settings.max_documents:,}"
             raise _too_much(f"there are {count:,} documents, and {most}; send several requests")

@@ -29,8 +29,11 @@ from .visits import App, Message, Receive, Send, Visit, Visits
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_OPEN = frozenset({"/health", "/health/"})
+_KEY_WANTED = "/v1/cluster/auth"
+"""Where Xinference's clients ask, without a key, whether one is wanted."""
+_OPEN = frozenset({"/health", "/health/", _KEY_WANTED})
 """Paths that are answered without a key."""
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PREFIXES = ("", "/v1", "/v1/v1")
 """What clients put before what they ask of the model."""
 
@@ -82,8 +85,9 @@ class Gateway:
         return [
             Route("/health", self._health),
             Route("/metrics", self._show_metrics),
+            Route(_KEY_WANTED, self._tells(lambda _: {"auth": bool(self._keys)})),
             *(Route(before + path, tell) for path, tell in told.items() for before in _PREFIXES),
-            Route("/{path:path}", self._answering.__call__, methods=["GET", "POST"]),
+            Route("/{path:path}", self._answering.__call__, methods=_METHODS),
         ]
 
     @contextlib.asynccontextmanager
@@ -127,9 +131,10 @@ class Gateway:
         return route
 
     def _model(self, request: Request) -> Any:
-        names, asked = self._settings.names, request.path_params["name"]
-        self._settings.check_name(asked)
-        return self._status.model(asked if asked in names else names[0], self.readiness.info)
+        info, asked = self.readiness.info, request.path_params["name"]
+        names = self._settings.called(info)
+        self._settings.check_name(asked, info)
+        return self._status.model(asked if asked in names else names[0], info)
 
     async def _health(self, _: Request) -> Response:
         state = self.readiness.state

@@ -49,8 +49,10 @@ def _digest(key: str) -> bytes:
 
 def _given(headers: Mapping[str, str]) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
+    if scheme.lower() == "bearer" and key:
         return key.strip()
+    if scheme and not key:  # some clients leave the scheme to whoever sets them up
+        return scheme
     return next((headers[name].strip() for name in _HEADERS if name in headers), "")
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 import uvicorn
@@ -18,6 +22,10 @@ from .keys import Keys
 from .settings import GatewaySettings
 from .visits import access_log
 
+_LINES = 10_000
+"""Lines of the log that may wait to be read; what comes on top is lost."""
+_READING = 2.0
+"""Seconds in the end, for whoever reads them."""
 _KEEP_ALIVE = 75
 """Seconds for which an idle connection is kept: longer than by proxies that may stand before it."""
 
@@ -59,9 +67,12 @@ def run(
         RerankError: the engine can never be used; or what `beside` raised.
         KeyboardInterrupt: it was ended by SIGINT.
     """
-    if log_requests:
-        _log_requests()
-    asyncio.run(_run(reranker, settings, keys, socket, on_ready, beside))
+    lines = _log_requests() if log_requests else None
+    try:
+        asyncio.run(_run(reranker, settings, keys, socket, on_ready, beside))
+    finally:
+        if lines:
+            _written(lines)
 
 
 async def _run(
@@ -109,9 +120,30 @@ async def _run(
         companion.result()
 
 
-def _log_requests() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    access_log.handlers = [handler]
+def _log_requests() -> QueueListener:
+    """Have the lines written by a thread: whoever reads them too slowly holds up no request."""
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(_LINES)
+    writer = logging.StreamHandler(sys.stderr)
+    writer.setFormatter(logging.Formatter("%(message)s"))
+    access_log.handlers = [_Dropping(lines)]
     access_log.setLevel(logging.INFO)
     access_log.propagate = False
+    listener = QueueListener(lines, writer)
+    listener.start()
+    return listener
+
+
+class _Dropping(QueueHandler):
+    """Loses what there is no room for."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Hand a line over."""
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+def _written(lines: QueueListener) -> None:
+    """Wait until all lines are written, if anybody reads them."""
+    ending = threading.Thread(target=lines.stop, daemon=True)
+    ending.start()
+    ending.join(_READING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ..checks import checked_count, checked_seconds
+from ..protocol import EngineInfo
 from .refusals import RefusedError
 
 
@@ -12,8 +13,8 @@ from .refusals import RefusedError
 class GatewaySettings:
     """What the gateway takes, and what it says of itself."""
 
-    names: tuple[str, ...]
-    """What the model is called; answers carry the first."""
+    names: tuple[str, ...] = ()
+    """What the model is called; answers carry the first. None: what the engine calls it."""
     strict_names: bool = False
     """Whether a request for a model of another name is refused instead of answered."""
     request_timeout: float = 300.0
@@ -46,13 +47,18 @@ class GatewaySettings:
             elif one.type == "float":
                 checked_seconds(one.name, value)
 
-    def check_name(self, name: str) -> None:
+    def called(self, info: EngineInfo | None) -> tuple[str, ...]:
+        """All names of what runs."""
+        return self.names or (info.model if info else "reranker",)
+
+    def check_name(self, name: str, info: EngineInfo | None) -> None:
         """Refuse a model of another name, where that is wanted.
 
         Raises:
-            RefusedError: it is none of `names`.
+            RefusedError: it is none of its names.
         """
-        if self.strict_names and name not in self.names:
-            known = ", ".join(self.names)
+        names = self.called(info)
+        if self.strict_names and name not in names:
+            known = ", ".join(names)
             reason = f"there is no model of this name here; ask for {known}, or for none"
             raise RefusedError(404, "NotFoundError", reason)

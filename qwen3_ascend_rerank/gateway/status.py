@@ -27,7 +27,7 @@ class Status:
 
     def models(self, info: EngineInfo | None) -> dict[str, Any]:
         """OpenAI's and vLLM's list of models."""
-        names = self._settings.names
+        names = self._settings.called(info)
         return {"object": "list", "data": [self.model(name, info) for name in names]}
 
     def model(self, name: str, info: EngineInfo | None) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Status:
         settings = self._settings
         labels = {"id2label": {"0": "yes"}, "label2id": {"yes": 0}}
         return {
-            "model_id": settings.names[0],
+            "model_id": settings.called(info)[0],
             "model_sha": None,
             "model_dtype": info.dtype if info else None,
             "model_type": {"reranker": labels},

@@ -1,4 +1,4 @@
-"""`qwen3-rerank serve`: what it runs, what it prints, and what it refuses."""
+"""`qwen3-rerank serve --bare`: what it runs, what it prints, and what it refuses."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def dry_run(monkeypatch: pytest.MonkeyPatch) -> Serve:
         read = Reading(recorded(machine.vllm), options or {}, frozenset(server_options), ENTRIES[0])
         monkeypatch.setattr(preparation, "detect", lambda: machine)
         monkeypatch.setattr(preparation, "read", lambda _: read)
-        done = CliRunner().invoke(app, ["serve", model, "--dry-run", *arguments])
+        done = CliRunner().invoke(app, ["serve", model, "--bare", "--dry-run", *arguments])
         return Done(done.exit_code, done.stdout, " ".join(done.stderr.split()))
 
     return run
@@ -354,14 +354,14 @@ class TestRefused:
 
     def test_without_vllm(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(preparation, "detect", lambda: Machine("cpu", 0))
-        done = CliRunner().invoke(app, ["serve", "lexical", "--port", str(free_port())])
+        done = CliRunner().invoke(app, ["serve", "lexical", "--bare", "--port", str(free_port())])
         assert done.exit_code == 1
         assert 'pip install "qwen3-ascend-rerank[npu]"' in done.stderr.replace("\n", " ")
 
     def test_where_a_port_is_taken(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            done = CliRunner().invoke(app, ["serve", "lexical", "--port", str(port)])
+            done = CliRunner().invoke(app, ["serve", "lexical", "--bare", "--port", str(port)])
         assert done.exit_code == 1
         assert f"cannot listen on port {port} of 127.0.0.1" in " ".join(done.stderr.split())
 
@@ -388,7 +388,7 @@ class TestAStart:
             raise SystemExit  # as for whoever called it: it does not return
 
         monkeypatch.setattr(os, "execve", become)
-        CliRunner().invoke(app, ["serve", "lexical", "--port", str(free_port())])
+        CliRunner().invoke(app, ["serve", "lexical", "--bare", "--port", str(free_port())])
         program, command, environment = started[0]
         assert (program, command[0]) == (sys.executable, sys.executable)
         assert SECRET not in " ".join(command)

@@ -314,7 +314,7 @@ def supervisor(
     ports: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[psutil.Popen]:
     log = tmp_path_factory.mktemp("serve") / "log"
-    command = [*PROGRAM, "serve", "lexical", "--replicas", "2", "--max-length", "400"]
+    command = [*PROGRAM, "serve", "lexical", "--bare", "--replicas", "2", "--max-length", "400"]
     with log.open("wb") as file:
         process = psutil.Popen(
             [*command, "--port", str(ports[0])],

@@ -1,4 +1,4 @@
-"""Real vLLM servers on the loopback, started by `qwen3-rerank serve`: lexical, with an API key."""
+"""Real vLLM servers on the loopback, started by `serve --bare`: lexical, with an API key."""
 
 import os
 import shlex
@@ -51,7 +51,7 @@ class VLLMServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = Path(tempfile.mkstemp(prefix="vllm-server-", suffix=".log")[1])
         self._command = [
-            *(*PROGRAM, "serve", MODEL, "--port", str(self.port)),
+            *(*PROGRAM, "serve", MODEL, "--bare", "--port", str(self.port)),
             *("--max-length", str(max_model_len - 1), *options),
         ]
         self._template = template

@@ -147,7 +147,7 @@ def _requirements(_: str, words: list[str]) -> None:
 def _project(folder: str) -> tuple[str, set[str]]:
     """Name and extras."""
     text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
-    (name,) = re.findall(r'^name = "(.+)"', text, re.MULTILINE)
+    name, *_ = re.findall(r'^name = "(.+)"', text, re.MULTILINE)  # contracts have names, too
     _, _, extras = text.partition("[project.optional-dependencies]\n")
     return name, set(re.findall(r"^([a-z]+) = ", extras.partition("\n[")[0], re.MULTILINE))
 

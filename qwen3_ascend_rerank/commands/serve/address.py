@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 
 from ...errors import InvalidInputError
 
 LAST_PORT = 65535
+LOOPBACK = "127.0.0.1"
+_TRIES = 20
 
 
 def check_free(host: str, ports: range) -> None:
@@ -39,6 +42,22 @@ def _try_to_listen(host: str, port: int) -> None:
         ) from None
 
 
+def free_ports(count: int) -> range:
+    """Ports of the loopback, one after the other, on which nobody listens now.
+
+    Raises:
+        InvalidInputError: none were found.
+    """
+    for _ in range(_TRIES):
+        with socket.create_server((LOOPBACK, 0)) as tried:
+            first = int(tried.getsockname()[1])
+        ports = range(first, first + count)
+        with contextlib.suppress(InvalidInputError):
+            check_free(LOOPBACK, ports)
+            return ports
+    raise InvalidInputError(f"no {count} free ports in a row were found on {LOOPBACK}")
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens on `host`."""
     address = _parsed(host)
@@ -53,14 +72,14 @@ def near(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, scheme: str = "http") -> str:
     """What a client is given; the name of this machine where `host` is every address."""
     address = _parsed(host)
     if address is not None and address.is_unspecified:
         host = socket.gethostname()
     elif address is not None and address.version == 6:
         host = f"[{host}]"
-    return f"http://{host}:{port}"
+    return f"{scheme}://{host}:{port}"
 
 
 def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

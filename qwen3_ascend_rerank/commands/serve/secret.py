@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from ...engines.served.address import API_KEY_VARIABLE, checked_api_key
 from ...errors import InvalidInputError
+from ...gateway.keys import named_keys
 
 VARIABLE = "VLLM_API_KEY"
 """Where vLLM looks for it."""
@@ -45,6 +46,34 @@ def find_key(file: Path | None, environ: Mapping[str, str] | None = None) -> Api
         if key := checked_api_key(environ.get(name, "").strip()):
             return ApiKey(key, f'"${name}"')
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys of all who may come in."""
+
+    keys: Mapping[str, SecretStr]
+    """By their names in the log."""
+    shell: str | None
+    """What gives one of them in a shell; None where there is none."""
+
+
+def find_keys(file: Path | None, environ: Mapping[str, str] | None = None) -> Keyring:
+    """The keys in `file`, one a line, each alone or after a name; else that of the environment.
+
+    Raises:
+        InvalidInputError: as `find_key` does; or a line that is none of these.
+    """
+    if file is None:
+        key = find_key(None, environ)
+        return Keyring({"key": key.value}, key.shell) if key else Keyring({}, None)
+    keys = named_keys(_read(file).splitlines())
+    for one in keys.values():
+        checked_api_key(one)
+    if not keys:
+        raise InvalidInputError(f"the API key file {file} is empty; put a key into it")
+    only = len(keys) == 1 and len(_read(file).split()) == 1
+    return Keyring(keys, f'"$(cat {shlex.quote(str(file))})"' if only else '"$KEY"')
 
 
 def _read(file: Path) -> str:

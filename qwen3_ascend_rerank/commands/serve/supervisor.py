@@ -85,33 +85,37 @@ class Supervisor:
 
     async def run(self) -> int | None:
         """Run them; returns the signal that ended them, None if they were given up."""
-        try:
-            return await self._run()
-        finally:
-            self._output.close(self._patience.reading)
-
-    async def _run(self) -> int | None:
-        keepers = [asyncio.create_task(self._keep(replica)) for replica in self._replicas]
+        keeping = asyncio.create_task(self.keep())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number, keepers)
-        ended, left = await asyncio.wait(keepers, return_when=asyncio.FIRST_EXCEPTION)
-        for keeper in left:
-            keeper.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        for keeper in ended:
-            if not keeper.cancelled():
-                keeper.result()
+            loop.add_signal_handler(number, self._stop, number, keeping)
+        try:
+            await keeping
+        except asyncio.CancelledError:
+            if self._received is None:
+                raise
         return self._received
 
-    def _stop(self, number: int, keepers: Sequence[asyncio.Task[None]]) -> None:
+    async def keep(self) -> None:
+        """Run them until all are given up; cancelling it ends them."""
+        keepers = [asyncio.create_task(self._keep(replica)) for replica in self._replicas]
+        try:
+            ended, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_EXCEPTION)
+            for keeper in ended:
+                keeper.result()
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            self._output.close(self._patience.reading)
+
+    def _stop(self, number: int, keeping: asyncio.Task[None]) -> None:
         if self._received is not None:  # asked twice: at once
             for process in self._running:
                 _kill(process)
             return
         self._received = number
-        for keeper in keepers:
-            keeper.cancel()
+        keeping.cancel()
 
     async def _keep(self, replica: Replica) -> None:
         """Live after live, until there were too many failures in a row."""

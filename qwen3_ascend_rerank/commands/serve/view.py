@@ -17,6 +17,7 @@ from .address import is_loopback, url
 from .preparation import Prepared, Wish
 from .secret import ApiKey
 
+OPEN = "there is no API key: whoever reaches the port can use the model"
 _OPEN_ROUTES = "/classify, /score, /rerank, /pooling and /tokenize"
 
 
@@ -25,9 +26,9 @@ def show_plan(model: str, prepared: Prepared) -> None:
     machine, plan = prepared.machine, prepared.plan
     ascend = f", vllm-ascend {machine.vllm_ascend}" if machine.vllm_platform == "npu" else ""
     where = f"vLLM {machine.vllm}{ascend} on {machine.chip or machine.vllm_platform}"
-    _tell(f"{described_model(model)}: {where}", "bold")
+    tell(f"{described_model(model)}: {where}", "bold")
     for adjustment in plan.adjustments:
-        _tell(f"set      {adjustment}", "dim")
+        tell(f"set      {adjustment}", "dim")
     for warning in plan.warnings:
         warn(str(warning))
 
@@ -36,46 +37,54 @@ def show_access(wish: Wish, terms: Terms, key: ApiKey | None) -> None:
     """How clients reach the servers, and who else does."""
     loopback = is_loopback(wish.host)
     if not terms.template:
-        _note(
+        note(
             f"{_no_template(terms)}: this package's own clients send whole prompts; plain queries "
             "and documents are refused, since their scores would mean nothing"
         )
     if key is None and not loopback:
-        warn("there is no API key: whoever reaches the port can use the model")
+        warn(OPEN)
     elif key is not None:
         doors = f"vLLM asks for the API key on /v1 only, not on {_OPEN_ROUTES}"
         if loopback:
-            _note(doors)
+            note(doors)
         else:
             warn(f"{doors}: put a proxy before it that does, or listen on 127.0.0.1")
-    _tell(f"use      {_in_python(wish, key)}", "bold")
-
-
-def ready(wish: Wish, terms: Terms, key: ApiKey | None) -> str:
-    """What is said once the servers answer: where they are, and what to do next."""
     urls = [url(wish.host, port) for port in wish.ports]
+    tell(f"use      {in_python(urls, keyed=key is not None)}", "bold")
+
+
+def ready(name: str, urls: Sequence[str], key: str | None, *, plain: bool = True) -> str:
+    """What is said once they answer: where they are, and what to do next.
+
+    Args:
+        name: what the model is called.
+        urls: where it is served.
+        key: what gives the key in a shell; None where none is wanted.
+        plain: whether plain texts are answered, too.
+    """
     lines = [
-        f"ready    {wish.names[0]} at {', '.join(urls)}",
+        f"ready    {name} at {', '.join(urls)}",
         f"check    qwen3-rerank doctor --url {urls[0]}",
-        f"Python   {_in_python(wish, key)}",
+        f"Python   {in_python(urls, keyed=key is not None)}",
     ]
-    if terms.template:
+    if plain:
         body = {
-            "model": wish.names[0],
+            "model": name,
             "query": "capital of China",
             "documents": ["Bread needs flour.", "Beijing is the capital of China."],
         }
         words = ["curl", f"{urls[0]}/v1/rerank", "-H", "Content-Type: application/json"]
         words += ["-d", json.dumps(body, ensure_ascii=False)]
-        with_key = f' -H "Authorization: Bearer "{key.shell}' if key else ""
+        with_key = f' -H "Authorization: Bearer "{key}' if key else ""
         lines.append(f"others   {shlex.join(words)}{with_key}")
     return "\n".join(lines)
 
 
-def _in_python(wish: Wish, key: ApiKey | None) -> str:
-    urls = [f'"{url(wish.host, port)}"' for port in wish.ports]
-    base_url = urls[0] if len(urls) == 1 else f"[{', '.join(urls)}]"
-    with_key = ", api_key=…" if key else ""
+def in_python(urls: Sequence[str], *, keyed: bool) -> str:
+    """How this package's own client is told of them."""
+    quoted = [f'"{one}"' for one in urls]
+    base_url = quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"
+    with_key = ", api_key=…" if keyed else ""
     return f"Reranker(base_url={base_url}{with_key})"
 
 
@@ -88,21 +97,23 @@ def _no_template(terms: Terms) -> str:
 def show_commands(prepared: Prepared, key: ApiKey | None) -> None:
     """What would run, as lines for a shell."""
     if not any(prepared.checkpoint.folder.glob("*.safetensors")):
-        _note("the weights are not here yet; a start without --dry-run fetches them")
+        note("the weights are not here yet; a start without --dry-run fetches them")
     for server in prepared.servers:
         sys.stdout.write(shell_line(server.command, server.changes, key) + "\n")
 
 
-def _note(message: str) -> None:
-    _tell(f"note     {message}", "dim")
+def note(message: str) -> None:
+    """Something to know."""
+    tell(f"note     {message}", "dim")
 
 
 def warn(message: str) -> None:
     """Something that can go wrong."""
-    _tell(f"warning  {message}", "yellow")
+    tell(f"warning  {message}", "yellow")
 
 
-def _tell(message: str, style: str) -> None:
+def tell(message: str, style: str = "") -> None:
+    """A line for whoever started it."""
     messages().print(Text(message, style), soft_wrap=True)
 
 
