@@ -332,6 +332,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
 
 struct Guard final : c10::impl::NoOpDeviceGuardImpl<NPU> {
   c10::DeviceIndex deviceCount() const noexcept override { return device_count; }
+  void synchronizeDevice(const c10::DeviceIndex) const override {}
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
 
