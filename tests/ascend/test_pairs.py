@@ -83,5 +83,4 @@ def test_a_prefix_cache_hit_is_wrong_without_the_plan(found: Any) -> None:
     if pair.name != WRONG:
         pytest.skip("the fault is mended")
     found_there = scenarios["cache"]
-    assert found_there["cold"] <= RIGHT
     assert found_there["cached"] > 1  # the second time: vllm-ascend issue 7452
