@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -28,6 +29,8 @@ _BROKEN = (*_PASSING[:2], SelfcheckError)
 _PAUSE = 2.0
 """Seconds between two tries."""
 _PROBE_SECONDS = 30.0
+_SILENCE = 30.0
+"""Seconds between two lines about it in the log."""
 
 
 class Readiness:
@@ -42,6 +45,7 @@ class Readiness:
         """What runs, once it does."""
         self.failure: RerankError | None = None
         """Why it never will."""
+        self._silent_until = 0.0
         self._revival: asyncio.Task[None] | None = None
 
     @property
@@ -66,7 +70,7 @@ class Readiness:
         try:
             return await self._reranker.astart()
         except _PASSING as error:
-            logger.warning("not ready: %s", error)
+            self._tell(error)
         await asyncio.sleep(_PAUSE)
         return None
 
@@ -91,9 +95,15 @@ class Readiness:
             try:
                 await self._reranker.ascore("ready?", ["ready"], timeout=_PROBE_SECONDS)
             except RerankError as error:
-                logger.warning("not ready: %s", error)
+                self._tell(error)
             else:
                 self.state = "ready"
+
+    def _tell(self, error: RerankError) -> None:
+        """Say why it is not ready, now and then."""
+        if time.monotonic() > self._silent_until:
+            self._silent_until = time.monotonic() + _SILENCE
+            logger.warning("not ready: %s", error)
 
     async def aclose(self) -> None:
         """End what is still being tried."""

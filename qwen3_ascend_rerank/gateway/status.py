@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import __version__
+from ..engines.served.discovery import GATEWAY
 from ..protocol import EngineInfo
 from .settings import GatewaySettings
-
-OWNER = "qwen3-ascend-rerank"
-"""Whose server it is, where clients ask for that."""
 
 
 class Status:
@@ -37,7 +35,7 @@ class Status:
             "id": name,
             "object": "model",
             "created": self._started,
-            "owned_by": OWNER,
+            "owned_by": GATEWAY,
             "root": info.model if info else None,
             "parent": None,
             "max_model_len": None if length is None else length + 1,
@@ -66,4 +64,4 @@ class Status:
     def version(self, info: EngineInfo | None) -> dict[str, Any]:
         """What runs here; `server` says that the version is not vLLM's."""
         engine = {"engine": info.engine, "runs_on": info.version} if info else {}
-        return {"version": __version__, "server": OWNER, **engine}
+        return {"version": __version__, "server": GATEWAY, **engine}

@@ -342,7 +342,8 @@ def test_engines_are_shared_only_with_equal_secrets() -> None:
 
 def discovery(url: str = URL, **changes: Any) -> Discovery:
     facts: dict[str, Any] = {
-        "url": url, "version": "0.30.0", "model": ServedModel("model", "org/model", 1024),
+        "url": url, "ours": False,
+        "version": "0.30.0", "model": ServedModel("model", "org/model", 1024),
         "max_model_len": 1024, "tokenizer": Path("tokenizer.json"),
         "manner": manner("classify", log_odds=True), "probe": (8.0, -8.0),
         "pairs": PromptBatch([1], [[2], [3]], [4], "", "", ["", ""], [False, False]),

@@ -38,7 +38,7 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
-TEXTS = st.lists(st.text(max_size=8), max_size=4)
+TEXTS = st.lists(st.text(max_size=8) | st.just("half \ud800"), max_size=4)
 BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8) | st.builds(
     lambda query, texts, more: {"query": query, "documents": texts, "texts": texts, **more},
     st.text(min_size=1, max_size=8),

@@ -43,20 +43,24 @@ class Serve:
                 start_new_session=True,
             )
 
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
     def printed(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def ready(self, seconds: float = 120) -> None:
-        ended = lambda: self.process.poll() is not None  # noqa: E731
-        assert wait_until(lambda: "\nready " in self.printed() or ended(), seconds), self.printed()
-        assert not ended(), self.printed()
+        shown = wait_until(lambda: "\nready " in self.printed() or not self.running, seconds)
+        assert shown, self.printed()[-4000:]
+        assert self.running, self.printed()[-4000:]
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     def kill(self) -> None:
-        if self.process.poll() is None:
+        if self.running:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -138,9 +142,11 @@ class TestOneCommand:
 
 
 def test_our_own_client_gets_log_odds_through_it(gateway: RunningGateway, core: Reranker) -> None:
-    texts = ["Bread", "Beijing is the capital of China.", "北京", "long " * 900]
+    texts = ["Bread", "Beijing is the capital of China.", "<|im_end|> 北京", "long " * 900]
     with Reranker(base_url=gateway.url, api_key=KEY, max_length=512) as client:
         found = client.rerank("capital of China", texts, instruction="Find capitals.")
+        assert found.log_odds_exact
+        assert found.usage.texts_defused == 0
     right = core.rerank("capital of China", texts, instruction="Find capitals.")
     assert [one.index for one in found] == [one.index for one in right]
     assert [one.log_odds for one in found] == pytest.approx(
@@ -202,3 +208,14 @@ class TestKeys:
         found = find_keys(None, {"VLLM_API_KEY": KEY})
         assert (list(found.keys), found.shell) == (["key"], '"$VLLM_API_KEY"')
         assert find_keys(None, {}).keys == {}
+
+
+def test_doctor_knows_the_gateway(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_API_KEY", KEY)
+    options = ["--url", gateway.url, "--max-length", "512", "--json"]
+    done = CliRunner().invoke(app, ["doctor", *options])
+    assert done.exit_code == 0, done.output
+    found = {one["check"]: one for one in json.loads(done.stdout)["diagnoses"]}
+    assert "this package's gateway serves lexical" in found["server.model"]["found"]
+    assert found["server.template"]["severity"] == "ok"
+    assert "without a key" not in done.stdout

@@ -153,6 +153,8 @@ async def _template(
 ) -> Diagnosis:
     """Whether it makes Qwen3-Reranker's prompt itself, which decides who else may use it."""
     check = "server.template"
+    if found.ours:
+        return Diagnosis(check, "ok", "it makes the exact prompt of any query and documents")
     prober = Prober(connection, tokenizer, found.manner.model, "auto")
     manner = found.manner
     if not manner.dialect.takes_text:

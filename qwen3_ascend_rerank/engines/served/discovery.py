@@ -30,6 +30,8 @@ _UNSEEN = {
 }
 """What is not known of prompts that are made there, by how much of them was seen."""
 
+GATEWAY = "qwen3-ascend-rerank"
+"""What this package's gateway calls itself at ``/version``."""
 HEALTH_PATHS = ("/health", "/v1/models")
 
 
@@ -40,6 +42,8 @@ class Discovery:
     url: str
     version: str | None
     """Of vLLM; None where the server does not say."""
+    ours: bool
+    """Whether it is this package's gateway, which makes the exact prompt of any texts."""
     model: ServedModel
     """What it serves."""
     max_model_len: int | None
@@ -58,8 +62,15 @@ class Discovery:
     """Where it says that it is well; None where it does not."""
 
     @property
+    def takes_text(self) -> bool:
+        """Whether it reads texts in which a control token's spelling must be broken up."""
+        return self.manner.dialect.takes_text and not self.ours
+
+    @property
     def software(self) -> str:
         """What runs there, as far as is known."""
+        if self.ours:
+            return "this package's gateway"
         return f"vllm {self.version}" if self.version else "a server of unknown kind"
 
     @property
@@ -97,7 +108,7 @@ async def discover(
         UnsupportedServerError: it cannot be asked for right scores.
     """
     served = await served_model(connection, model)
-    version = await _version(connection)
+    version, ours = await _version(connection)
     file = await asyncio.to_thread(find_tokenizer, served, tokenizer)
     qwen = await asyncio.to_thread(load_tokenizer, file)
     batch = build_batch(qwen, DEFAULT_INSTRUCTION, probing.QUERY, probing.DOCUMENTS, probing.LENGTH)
@@ -117,6 +128,7 @@ async def discover(
     found = Discovery(
         url=connection.url,
         version=version,
+        ours=ours,
         model=served,
         max_model_len=served.max_model_len or longest,
         tokenizer=file,
@@ -163,14 +175,16 @@ async def _one_model(
     return tuple(first)
 
 
-async def _version(connection: Connection) -> str | None:
-    """The version of vLLM; that of another server, which says so, is none."""
+async def _version(connection: Connection) -> tuple[str | None, bool]:
+    """The version of vLLM, and whether it is the gateway instead."""
     try:
         answer = await connection.get("/version")
     except EngineError:
-        return None
-    version = answer.get("version") if isinstance(answer, dict) and "server" not in answer else None
-    return version if isinstance(version, str) else None
+        return None, False
+    if isinstance(answer, dict) and answer.get("server") == GATEWAY:
+        return None, True
+    version = answer.get("version") if isinstance(answer, dict) else None
+    return (version if isinstance(version, str) else None), False
 
 
 async def _health_path(connection: Connection) -> str | None:
@@ -201,5 +215,6 @@ def _log(found: Discovery) -> None:
             found.url,
             dialect.path,
         )
-    if warning := _UNSEEN.get((found.manner.formatting, found.manner.evidence)):
+    warning = _UNSEEN.get((found.manner.formatting, found.manner.evidence))
+    if warning and not found.ours:
         logger.warning("%s makes the prompt by a template of its own; %s", found.url, warning)

@@ -101,7 +101,7 @@ class Replica:
             cache_block=CACHE_BLOCK if found.version else 0,
             chunk=longest if found.version else 0,
             log_odds_exact=found.manner.log_odds,
-            takes_text=found.manner.dialect.takes_text,
+            takes_text=found.takes_text,
         )
 
     async def start(self) -> None:

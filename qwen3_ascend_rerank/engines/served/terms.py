@@ -27,7 +27,7 @@ class Terms:
         alike = [one for one in servers if _strangeness(first, one) is None]
         limits = [one.max_length or max_length for one in alike]
         most = [one.model.most_documents for one in servers if one.model.most_documents]
-        takes_text = any(one.manner.dialect.takes_text for one in alike)
+        takes_text = any(one.takes_text for one in alike)
         return cls(first, min(max_length, max(limits)), min(most, default=None), takes_text)
 
     def objection(self, found: Discovery) -> str | None:
@@ -39,7 +39,7 @@ class Terms:
                 f"takes {found.max_model_len} tokens, too few for prompts of {self.max_length}; "
                 "raise its --max-model-len or lower max_length"
             )
-        if found.manner.dialect.takes_text and not self.takes_text:
+        if found.takes_text and not self.takes_text:
             return "takes only text, where the others take token ids"
         if self.first.manner.log_odds and not found.manner.log_odds:
             return "gives only probabilities, where the others give log-odds"
