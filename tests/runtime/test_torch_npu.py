@@ -116,6 +116,6 @@ main()
 def test_the_doctor_tries_it_in_a_process_of_its_own(real: Path) -> None:
     done = run(real, DOCTOR)
     said = " ".join(done.stdout.split())
-    assert "torch_npu is installed but cannot be loaded" in said
+    assert f"torch_npu {RELEASE} is installed but cannot be loaded" in said
     assert "next: install CANN, then `source /usr/local/Ascend/cann/set_env.sh`" in said
     assert done.returncode == 1

@@ -51,9 +51,11 @@ def npu_scatter_pa_kv_cache(
     key_cache: torch.Tensor,
     value_cache: torch.Tensor,
     slot_mapping: torch.Tensor,
+    *,
+    cache_mode: str = "Norm",
     **others: Any,
 ) -> None:
-    """The same, of later releases."""
-    if any(one is not None for one in others.values()):
+    """The same, of later releases; ``Norm``: the cache lies in rows."""
+    if cache_mode != "Norm" or any(one is not None for one in others.values()):
         refuse("npu_scatter_pa_kv_cache", f"with {sorted(others)}", key=key)
     _write("npu_scatter_pa_kv_cache", (key, value), (key_cache, value_cache), slot_mapping)
