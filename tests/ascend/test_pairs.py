@@ -15,7 +15,7 @@ from .matrix import CACHE, CHUNKS, RIGHT, Scenario, differences, is_right, prepa
 from .pairs import PAIRS, Pair, UnavailableError, folder_of
 
 REQUIRED = "ASCEND_REQUIRED"
-"""The variable that makes it a failure that wheels cannot be had, as in CI."""
+"""The variable that makes it a failure that wheels cannot be had."""
 NEWEST, WRONG = "0.23.0", "0.13.0"
 POOLING = "attention of pooling models does not read"
 WAITING = "a step in which no prompt ends does not wait"
@@ -32,6 +32,7 @@ WANTED = {
 }
 
 pytestmark = [
+    pytest.mark.full,  # minutes for each pair, and hundreds of megabytes of wheels
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM's own requirements"),
     pytest.mark.timeout(1500),
 ]
