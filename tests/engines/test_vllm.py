@@ -288,6 +288,6 @@ def test_a_broken_vllm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_is_vllm_where_it_runs_on_the_accelerator(
     machine: Machine, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qwen3_ascend_rerank.engines.glance", lambda: machine)
+    monkeypatch.setattr("qwen3_ascend_rerank.engines.spec.glance", lambda: machine)
     assert choose_engine("auto", "Qwen/Qwen3-Reranker-0.6B") == engine
     assert choose_engine("auto", "lexical") == "torch"
