@@ -70,7 +70,7 @@ def test_a_server_gives_probabilities_also_where_an_engine_argument_says_so():
             ["--block-size"],
         ),
         (npu("0.23.0"), ["--no-enable-chunked-prefill"], ["--no-enable-prefix-caching"]),
-        (npu("0.11.0"), [], ["--no-enable-chunked-prefill"]),
+        (npu("0.11.0"), ["--no-enable-chunked-prefill"], ["--no-enable-prefix-caching"]),
         (cuda("0.18.0"), ["--no-enable-chunked-prefill"], []),
         (cuda("0.30.0"), [], ["--no-enable-chunked-prefill", "--dtype"]),
         (cpu("0.30.0"), ["--block-size", "--enforce-eager"], []),
