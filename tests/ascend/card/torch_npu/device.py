@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,22 +21,39 @@ MEMORY = "ASCEND_STAND_IN_MEMORY"
 
 def build() -> Any:
     """The compiled device: it is there once this returns, and torch calls it ``npu``."""
-    from torch.utils.cpp_extension import load
-
     text = SOURCE.read_bytes() + f"{torch.__version__} {sys.version_info[:2]}".encode()
     name = f"npu_stand_in_{hashlib.sha256(text).hexdigest()[:16]}"
     default = Path(tempfile.gettempdir()) / f"npu-stand-in-{os.getuid()}"
-    folder = Path(os.environ.get(BUILDS) or default) / name
+    folder = Path(os.environ.get(BUILDS) or default)
     folder.mkdir(parents=True, exist_ok=True)
+    library = folder / f"{name}.so"
+    if not library.exists():
+        _compile(name, library)
     torch.utils.rename_privateuse1_backend("npu")
-    load(
-        name,
-        [str(SOURCE)],
-        build_directory=str(folder),
-        extra_cflags=["-O1", "-DAT_PER_OPERATOR_HEADERS"],
-        is_python_module=False,
-    )
+    torch.ops.load_library(library)
     made = torch.ops.npu_stand_in
     if MEMORY in os.environ:
         made.set_limit(int(os.environ[MEMORY]))
     return made
+
+
+def _compile(name: str, library: Path) -> None:
+    """Build aside and put it there at once.
+
+    In a folder that is kept, a build that was killed leaves a lock for which the next waits for
+    ever. The process that compiles loads what it made, so it is another than this one.
+    """
+    with tempfile.TemporaryDirectory(dir=library.parent) as aside:
+        code = (
+            "from torch.utils.cpp_extension import load;"
+            f"load({name!r}, [{str(SOURCE)!r}], build_directory={aside!r}, is_python_module=False,"
+            " extra_cflags=['-O1', '-DAT_PER_OPERATOR_HEADERS'])"
+        )
+        environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        )
+        built = Path(aside) / library.name
+        if not built.exists():
+            raise RuntimeError(f"{SOURCE.name} could not be built:\n{done.stderr}")
+        built.replace(library)
