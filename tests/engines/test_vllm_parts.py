@@ -135,7 +135,7 @@ class TestTurns:
 
     @pytest.mark.parametrize(
         ("platform", "replicas", "stages", "tokens"),
-        [("cpu", 1, 1, 2048), ("npu", 1, 1, 4096), ("cuda", 1, 1, 4096), ("npu", 4, 2, 8 * 4096)],
+        [("cpu", 1, 1, 1536), ("npu", 1, 1, 4096), ("cuda", 1, 1, 4096), ("npu", 4, 2, 8 * 4096)],
     )
     def test_keep_batches_full(
         self, platform: str, replicas: int, stages: int, tokens: int

@@ -15,10 +15,11 @@ from ...runtime.detect import Machine
 
 SHUTDOWN_SECONDS = 15.0
 """How long vLLM's processes may take to end by themselves; less leaves shared memory behind."""
-BATCHES = {"cpu": 1}
-"""Batches that prompts are handed over for, 2 but on a CPU, where one takes long and a gap after it
-is nothing. What waits in vLLM is served in the order in which it came: with one batch, a call of
-half a batch takes three times as long beside a huge one as alone, with two five times."""
+BATCHES = {"cpu": 0.75}
+"""Batches that prompts are handed over for, 2 but on a CPU, where one takes long. What waits in
+vLLM is served in the order in which it came: by `benchmarks/fairness.py` a small call beside a huge
+one takes 2.1 to 2.4 times as long as alone, with a whole batch 3.0 to 5.7 times, for which the huge
+one gives up a sixth of its speed."""
 MESSAGING_SECONDS = 2.0
 """How long ZeroMQ may take to end."""
 
@@ -111,7 +112,7 @@ def tokens_under_way(llm: Any, platform: str) -> int:
     batch = int(config.scheduler_config.max_num_batched_tokens)
     parallel = config.parallel_config
     at_once = int(parallel.data_parallel_size * parallel.pipeline_parallel_size)
-    return BATCHES.get(platform, 2) * at_once * batch
+    return int(BATCHES.get(platform, 2) * at_once * batch)
 
 
 def version(machine: Machine) -> str:
