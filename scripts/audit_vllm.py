@@ -25,7 +25,7 @@ from packaging.version import Version
 
 from qwen3_ascend_rerank.errors import RerankError
 from qwen3_ascend_rerank.runtime.detect import Machine, Platform
-from qwen3_ascend_rerank.runtime.plan import Request, plan
+from qwen3_ascend_rerank.runtime.plan import Deployment, plan
 from qwen3_ascend_rerank.runtime.probes import (
     Signatures,
     engine_arguments,
@@ -162,7 +162,7 @@ def hazards(version: str) -> None:
             vllm_ascend=version if platform == "npu" else None,
             vllm_platform=platform,
         )
-        made = plan(machine, Request(max_length=8192))
+        made = plan(machine, Deployment(max_length=8192))
         for kind in ("refusals", "adjustments", "warnings"):
             for finding in getattr(made, kind):
                 print(f"  {platform}: {kind.removesuffix('s')}: {finding}")

@@ -27,7 +27,7 @@ _SIGN, _NUMBER = 7, 17
 """Columns of a table, for what is in them in most rows."""
 
 
-class Form(str, Enum):
+class Format(str, Enum):
     """How the outcome is written."""
 
     table = "table"
@@ -40,7 +40,7 @@ def selfcheck(
     tokenizer: Annotated[str | None, setting("tokenizer")] = default("tokenizer"),
     max_length: Annotated[int, setting("max_length")] = default("max_length"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
-    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
 ) -> None:
     """Prove that scores are right here: this card, these versions, these settings.
 
@@ -67,7 +67,7 @@ def selfcheck(
         settings.engine_options,
     )
     reports = prove(spec)
-    if form is Form.json:
+    if form is Format.json:
         print_json({name: asdict(report) for name, report in reports.items()}, indent=2)
     else:
         for name, report in reports.items():

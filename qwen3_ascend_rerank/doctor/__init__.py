@@ -7,6 +7,6 @@ work where one of these is broken. How it is printed is no concern of this room.
 from .diagnosis import SEVERITIES, Diagnosis, Severity, gravest
 from .examination import examine
 from .host import Host, look
-from .settings import Wish
+from .settings import Target
 
-__all__ = ["SEVERITIES", "Diagnosis", "Host", "Severity", "Wish", "examine", "gravest", "look"]
+__all__ = ["SEVERITIES", "Diagnosis", "Host", "Severity", "Target", "examine", "gravest", "look"]

@@ -7,7 +7,7 @@ import dataclasses
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ..runtime.plan import Request, pairing_of, plan
+from ..runtime.plan import Deployment, pairing_of, plan
 from ..runtime.rules import Pairing, same_release
 from ..runtime.versions import PAIRINGS
 from .host import Host
@@ -43,7 +43,7 @@ def _works(row: Pairing, host: Host) -> bool:
     machine = dataclasses.replace(
         host.machine, vllm=row.vllm[-1], vllm_ascend=row.vllm_ascend, vllm_platform="npu"
     )
-    return not plan(machine, Request(_USUAL_LENGTH), {}).refusals
+    return not plan(machine, Deployment(_USUAL_LENGTH), {}).refusals
 
 
 def fits(row: Pairing, host: Host) -> bool:

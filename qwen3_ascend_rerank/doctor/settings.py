@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.quantization import read_quantization
-from ..runtime.plan import Finding, Plan, Request, mismatches, newer_than_known, plan
+from ..runtime.plan import Deployment, Finding, Plan, mismatches, newer_than_known, plan
 from .diagnosis import Diagnosis
 from .host import Host
 from .models import Caches
@@ -25,21 +25,21 @@ _EXTRAS = {"npu": "npu", "cuda": "vllm", "cpu": "vllm"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Target:
     """What is to be run."""
 
     engine: str
     """``vllm`` or ``torch``."""
-    request: Request
+    request: Deployment
 
     @classmethod
     def of(
         cls, host: Host, model: str | None, engine: str, max_length: int, options: Mapping[str, Any]
-    ) -> Wish:
+    ) -> Target:
         """`model` on `engine`, with what its checkpoint says of itself where it is here already."""
         folder = Caches.of(host.environ).find(model) if model else None
         quantization = read_quantization(folder) if folder else {}
-        return cls(engine, Request(max_length, options, quantization, _config(folder)))
+        return cls(engine, Deployment(max_length, options, quantization, _config(folder)))
 
 
 def _config(folder: Path | None) -> dict[str, Any]:
@@ -50,13 +50,13 @@ def _config(folder: Path | None) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def examine(host: Host, wish: Wish) -> Iterator[Diagnosis]:
+def examine(host: Host, target: Target) -> Iterator[Diagnosis]:
     """The engine, its settings, and the known faults of the versions that are here."""
-    examine_engine = _vllm if wish.engine == "vllm" else _torch
-    yield from examine_engine(host, wish)
+    examine_engine = _vllm if target.engine == "vllm" else _torch
+    yield from examine_engine(host, target)
 
 
-def _torch(host: Host, wish: Wish) -> Iterator[Diagnosis]:
+def _torch(host: Host, target: Target) -> Iterator[Diagnosis]:
     machine = host.machine
     if machine.torch is None or machine.transformers is None:
         if machine.vllm is None:
@@ -71,12 +71,12 @@ def _torch(host: Host, wish: Wish) -> Iterator[Diagnosis]:
     usable = machine.platform != "npu" or machine.torch_npu is not None
     platform = machine.platform if usable else "cpu"
     dtype = "float16" if machine.family == "310P" and usable else _DTYPES.get(platform, "float32")
-    dtype = wish.request.options.get("dtype", dtype)
-    device = wish.request.options.get("device", platform)
+    dtype = target.request.options.get("dtype", dtype)
+    device = target.request.options.get("device", platform)
     yield Diagnosis("settings.engine", "ok", f"the torch engine on {device}, in {dtype}")
 
 
-def _vllm(host: Host, wish: Wish) -> Iterator[Diagnosis]:
+def _vllm(host: Host, target: Target) -> Iterator[Diagnosis]:
     machine = host.machine
     if machine.vllm is None:
         yield Diagnosis(
@@ -89,7 +89,7 @@ def _vllm(host: Host, wish: Wish) -> Iterator[Diagnosis]:
     ascend = f" and vllm-ascend {machine.vllm_ascend}" if machine.vllm_platform == "npu" else ""
     found = f"the vllm engine on {machine.vllm_platform}, vLLM {machine.vllm}{ascend}"
     yield Diagnosis("settings.engine", "ok", found)
-    made = plan(machine, wish.request, host.environ)
+    made = plan(machine, target.request, host.environ)
     said = [*newer_than_known(machine), *mismatches(machine)]  # with the software
     yield from _settings(made, said)
     if machine.vllm_platform == "npu":

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from ..results import RerankResult
 from .bodies import as_bytes, read_json
 from .desk import Desk, Place
-from .forms import JINA, Fields, Form, Question, Refusal, Stamp, form_of
+from .forms import JINA, Fields, Form, Inquiry, Refusal, Stamp, form_of
 from .readiness import Readiness
-from .refusals import GONE, SOON, ClientGoneError, RefusedError, refusal_of
+from .refusals import GONE, SOON, ClientGoneError, RequestRefusedError, refusal_of
 from .scoring import Scorer
 from .settings import GatewaySettings
 from .visits import Visit
@@ -85,11 +85,11 @@ class Answering:
         settings = self._settings
         return await read_json(request, place, settings.max_body_bytes, settings.body_timeout)
 
-    async def _ranked(self, request: Request, question: Question) -> RerankResult:
+    async def _ranked(self, request: Request, question: Inquiry) -> RerankResult:
         info = self._readiness.info
         if info is None:
             reason = "the model is being loaded; /health says when it is ready"
-            raise RefusedError(503, "ServiceUnavailableError", reason, retry_after=SOON)
+            raise RequestRefusedError(503, "ServiceUnavailableError", reason, retry_after=SOON)
         work = self._scorer.rank(question, self._seconds(request), info.tokenizer)
         try:
             result = await _while_there(request, work)
@@ -109,13 +109,13 @@ class Answering:
             if 0 < (seconds := float(given)) < math.inf:
                 return min(seconds, limit)
         reason = f"{TIMEOUT_HEADER} must be a number of seconds above 0"
-        raise RefusedError(400, "BadRequestError", reason)
+        raise RequestRefusedError(400, "BadRequestError", reason)
 
-    def _check(self, question: Question) -> None:
+    def _check(self, question: Inquiry) -> None:
         """Refuse what is too much, and a model that is not here where that is wanted.
 
         Raises:
-            RefusedError: it is.
+            RequestRefusedError: it is.
         """
         settings, count = self._settings, len(question.documents)
         if question.model is not None:
@@ -138,24 +138,24 @@ def visit_of(request: Request) -> Visit:
     return visit
 
 
-def _too_much(reason: str) -> RefusedError:
-    return RefusedError(422, "UnprocessableEntityError", reason)
+def _too_much(reason: str) -> RequestRefusedError:
+    return RequestRefusedError(422, "UnprocessableEntityError", reason)
 
 
 def _check_route(request: Request) -> None:
     """Refuse a path on which no form comes, and a method in which none does.
 
     Raises:
-        RefusedError: it is one.
+        RequestRefusedError: it is one.
     """
     if form_of(request.url.path, {}) is None:
         reason = (
             "nothing is answered here; scores are at /v1/rerank, /rerank, /v2/rerank and /score, "
             "what is served at /v1/models"
         )
-        raise RefusedError(404, "NotFoundError", reason)
+        raise RequestRefusedError(404, "NotFoundError", reason)
     if request.method != "POST":
-        raise RefusedError(405, "MethodNotAllowedError", "send it by POST")
+        raise RequestRefusedError(405, "MethodNotAllowedError", "send it by POST")
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

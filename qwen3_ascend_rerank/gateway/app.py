@@ -21,7 +21,7 @@ from .desk import Desk
 from .forms import JINA, form_of
 from .keys import Keys
 from .readiness import Readiness
-from .refusals import UNAUTHORISED, RefusedError
+from .refusals import UNAUTHORISED, RequestRefusedError
 from .scoring import Scorer
 from .settings import GatewaySettings
 from .status import Status
@@ -125,7 +125,7 @@ class Gateway:
         async def route(request: Request) -> Response:
             try:
                 return Response(as_bytes(tell(request)), media_type=JSON)
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 return self._answering.refused(visit_of(request), JINA, error.refusal)
 
         return route

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from .desk import Place
-from .refusals import ClientGoneError, RefusedError
+from .refusals import ClientGoneError, RequestRefusedError
 
 _DRAINED = 8
 """How many times the limit is read and thrown away, so that a client comes to read why."""
@@ -22,17 +22,17 @@ async def read_json(
     """The JSON object that a request sends.
 
     Raises:
-        RefusedError: it is too large, too slow, or no JSON object.
+        RequestRefusedError: it is too large, too slow, or no JSON object.
         ClientGoneError: it never came.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         reason = "the body is compressed; send it as it is"
-        raise RefusedError(415, "UnsupportedMediaTypeError", reason)
+        raise RequestRefusedError(415, "UnsupportedMediaTypeError", reason)
     try:
         body = await asyncio.wait_for(_read(request, place, most_bytes), seconds)
     except (TimeoutError, asyncio.TimeoutError):
         reason = f"the body did not come within {seconds:g} s"
-        raise RefusedError(408, "RequestTimeoutError", reason) from None
+        raise RequestRefusedError(408, "RequestTimeoutError", reason) from None
     except ClientDisconnect:
         raise ClientGoneError from None
     return _parsed(body)
@@ -45,7 +45,7 @@ async def _read(request: Request, place: Place, most_bytes: int) -> bytes:
         if size > most_bytes:
             await _throw_away(stream, _DRAINED * most_bytes)
             reason = f"the body has more than {most_bytes:,} bytes; send fewer or shorter documents"
-            raise RefusedError(413, "PayloadTooLargeError", reason)
+            raise RequestRefusedError(413, "PayloadTooLargeError", reason)
         place.hold(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
@@ -64,10 +64,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         why = "its objects lie too deep" if isinstance(error, RecursionError) else _brief(error)
         reason = f"the body is no JSON: {why}; send a JSON object"
-        raise RefusedError(400, "BadRequestError", reason) from None
+        raise RequestRefusedError(400, "BadRequestError", reason) from None
     if not isinstance(content, dict):
         reason = f"the body is a JSON {type(content).__name__}; send a JSON object"
-        raise RefusedError(400, "BadRequestError", reason)
+        raise RequestRefusedError(400, "BadRequestError", reason)
     return content
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .refusals import RefusedError
+from .refusals import RequestRefusedError
 
 _MOST_SECONDS = 60
 _WEIGHT = 0.1
@@ -40,7 +40,7 @@ class Desk:
         """A place for one request, for as long as it is inside.
 
         Raises:
-            RefusedError: there is none.
+            RequestRefusedError: there is none.
         """
         if self.inside >= self._requests:
             raise self._full(f"{self.inside} requests are inside already")
@@ -57,16 +57,16 @@ class Desk:
         """Make room for `size` bytes more.
 
         Raises:
-            RefusedError: there is none.
+            RequestRefusedError: there is none.
         """
         if self.held and self.held + size > self._size:
             raise self._full(f"the requests inside hold {self.held:,} bytes already")
         self.held += size
 
-    def _full(self, why: str) -> RefusedError:
+    def _full(self, why: str) -> RequestRefusedError:
         seconds = min(max(math.ceil(self._seconds), 1), _MOST_SECONDS)
         reason = f"{why}; try again in {seconds} s"
-        return RefusedError(429, "TooManyRequestsError", reason, retry_after=seconds)
+        return RequestRefusedError(429, "TooManyRequestsError", reason, retry_after=seconds)
 
 
 class Place:

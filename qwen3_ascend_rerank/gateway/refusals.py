@@ -28,7 +28,7 @@ GONE = 499
 """The status in the log of a request whose client hung up; nothing is sent."""
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """A request that goes no further."""
 
     def __init__(
@@ -73,7 +73,7 @@ def refusal_of(error: Exception) -> Refusal:
 
     What is wrong behind the gateway names servers, folders and versions: that is for its log.
     """
-    if isinstance(error, RefusedError):
+    if isinstance(error, RequestRefusedError):
         return error.refusal
     for kind, status, name, retry_after in _ROWS:
         if isinstance(error, kind):

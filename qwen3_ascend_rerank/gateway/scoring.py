@@ -14,7 +14,7 @@ from ..prompts import QwenTokenizer
 from ..prompts.request import NOT_GIVEN
 from ..reranker import Reranker
 from ..results import RerankResult, Usage
-from .forms import Question
+from .forms import Inquiry
 
 
 class Scorer:
@@ -25,7 +25,7 @@ class Scorer:
         self._reranker = reranker
 
     async def rank(
-        self, question: Question, timeout: float, tokenizer: str | Path | None = None
+        self, question: Inquiry, timeout: float, tokenizer: str | Path | None = None
     ) -> RerankResult:
         """The ranking of the documents, by their places in the question.
 
@@ -53,7 +53,7 @@ class Scorer:
             )
         return _with_whole_texts(result, question.documents, shortened) if shortened else result
 
-    async def _asked(self, question: Question, timeout: float) -> RerankResult:
+    async def _asked(self, question: Inquiry, timeout: float) -> RerankResult:
         if len(question.queries) == 1:
             (query,) = question.queries
             return await self._one(question, query, question.documents, question.top_n, timeout)
@@ -71,7 +71,7 @@ class Scorer:
 
     async def _one(
         self,
-        question: Question,
+        question: Inquiry,
         query: str,
         documents: Sequence[str],
         top_n: int | None,

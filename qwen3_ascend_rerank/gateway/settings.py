@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from ..checks import checked_count, checked_seconds
 from ..protocol import EngineInfo
-from .refusals import RefusedError
+from .refusals import RequestRefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +55,10 @@ class GatewaySettings:
         """Refuse a model of another name, where that is wanted.
 
         Raises:
-            RefusedError: it is none of its names.
+            RequestRefusedError: it is none of its names.
         """
         names = self.called(info)
         if self.strict_names and name not in names:
             known = ", ".join(names)
             reason = f"there is no model of this name here; ask for {known}, or for none"
-            raise RefusedError(404, "NotFoundError", reason)
+            raise RequestRefusedError(404, "NotFoundError", reason)

@@ -1,6 +1,6 @@
 """From texts to token ids: exact, truncated safely, closed to injection."""
 
-from .batch import PromptBatch, Question, build_batch
+from .batch import PromptBatch, PromptMaker, build_batch
 from .template import CONTROL_TOKENS, DEFAULT_INSTRUCTION, HEAD, TAIL
 from .tokenizer import QwenTokenizer, load_tokenizer
 
@@ -10,7 +10,7 @@ __all__ = [
     "HEAD",
     "TAIL",
     "PromptBatch",
-    "Question",
+    "PromptMaker",
     "QwenTokenizer",
     "build_batch",
     "load_tokenizer",

@@ -80,7 +80,7 @@ class PromptBatch:
         return [fixed + len(document) for document in documents]
 
 
-class Question:
+class PromptMaker:
     """What all prompts of a query have in common, and how its documents become prompts."""
 
     def __init__(
@@ -194,5 +194,5 @@ def build_batch(
     Raises:
         QueryTooLongError: instruction and query leave no room for a single token of a document.
     """
-    question = Question(tokenizer, instruction, query, max_length, as_text=as_text)
+    question = PromptMaker(tokenizer, instruction, query, max_length, as_text=as_text)
     return question.whole([question.part(documents)])

@@ -18,7 +18,7 @@ from typing_extensions import ParamSpec
 
 from ..bridge.forks import in_child
 from ..bridge.turns import Turns
-from .batch import PromptBatch, Question
+from .batch import PromptBatch, PromptMaker
 from .tokenizer import QwenTokenizer
 
 P = ParamSpec("P")
@@ -73,8 +73,8 @@ async def prepare(
     global _workshop
     _workshop = _workshop or Workshop()
 
-    def begin(piece: Sequence[str]) -> tuple[Question, PromptBatch]:
-        question = Question(tokenizer, instruction, query, max_length, as_text=as_text)
+    def begin(piece: Sequence[str]) -> tuple[PromptMaker, PromptBatch]:
+        question = PromptMaker(tokenizer, instruction, query, max_length, as_text=as_text)
         return question, question.part(piece)
 
     pieces = _pieces(documents)

@@ -40,7 +40,7 @@ _BAD_OPTION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """What the installed vLLM makes of some options."""
 
     signatures: Signatures
@@ -53,7 +53,7 @@ class Reading:
     """The one of `ENTRIES` that is there."""
 
 
-def read(arguments: Sequence[str]) -> Reading:
+def read(arguments: Sequence[str]) -> ReadOptions:
     """Have the installed vLLM read options of its server; takes as long as importing it.
 
     Raises:
@@ -71,7 +71,7 @@ def read(arguments: Sequence[str]) -> Reading:
     )
     if done.returncode == 0:
         found = json.loads(done.stdout)
-        return Reading(
+        return ReadOptions(
             Signatures.from_lists(found["signatures"]),
             found["options"],
             frozenset(found["server_options"]),

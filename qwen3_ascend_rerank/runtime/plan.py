@@ -14,13 +14,13 @@ from packaging.version import Version
 from ..errors import EngineError
 from .detect import Machine
 from .kinds import check_kinds
-from .rules import Draft, Finding, Pairing, Request, Situation, parse, same_release
+from .rules import Deployment, Draft, Finding, Pairing, Situation, parse, same_release
 from .versions import HAZARDS, NEWEST_KNOWN, PAIRINGS, max_length_and_one
 
 __all__ = [
+    "Deployment",
     "Finding",
     "Plan",
-    "Request",
     "mismatches",
     "newer_than_known",
     "pairing_of",
@@ -51,7 +51,7 @@ class Plan:
             raise EngineError("\n".join(str(refusal) for refusal in self.refusals))
 
 
-def plan(machine: Machine, request: Request, environ: Mapping[str, str] | None = None) -> Plan:
+def plan(machine: Machine, request: Deployment, environ: Mapping[str, str] | None = None) -> Plan:
     """What vLLM needs on `machine` to score `request` rightly.
 
     Args:

@@ -14,7 +14,7 @@ from .detect import Machine, Platform
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Deployment:
     """What is to be started."""
 
     max_length: int
@@ -32,7 +32,7 @@ class Situation:
     """Everything that decides whether a hazard applies."""
 
     machine: Machine
-    request: Request
+    request: Deployment
     environ: Mapping[str, str]
 
     def option(self, name: str) -> Any:

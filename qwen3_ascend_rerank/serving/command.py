@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InvalidInputError
-from ..runtime.arguments import Reading
+from ..runtime.arguments import ReadOptions
 from ..runtime.plan import Plan
 from ..runtime.probes import engine_arguments
 
@@ -30,7 +30,7 @@ _ELSEWHERE = {
 """What must not be among the passed-on options, and where it belongs."""
 
 
-def check_passed_on(reading: Reading) -> None:
+def check_passed_on(reading: ReadOptions) -> None:
     """Refuse options that have a better place.
 
     Raises:
@@ -42,7 +42,7 @@ def check_passed_on(reading: Reading) -> None:
             raise InvalidInputError(f"{_flag(name)} cannot be passed on to vLLM: {way_out}")
 
 
-def devices_of(reading: Reading) -> int:
+def devices_of(reading: ReadOptions) -> int:
     """How many devices one server takes."""
     devices = 1
     for name in PARALLEL:
@@ -51,7 +51,7 @@ def devices_of(reading: Reading) -> int:
 
 
 def command(
-    reading: Reading,
+    reading: ReadOptions,
     plan: Plan,
     *,
     model: str,

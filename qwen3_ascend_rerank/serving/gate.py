@@ -11,10 +11,10 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .judgement import Terms, complaint, mended
+from .judgement import ServerSetup, complaint, mended
 
 VARIABLE = "QWEN3_RERANK_GATE"
-"""Where the `Terms` are, as JSON."""
+"""Where the `ServerSetup` is, as JSON."""
 MIDDLEWARE = f"{__name__}.Gate"
 """What ``--middleware`` takes."""
 
@@ -30,24 +30,24 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def variables(terms: Terms) -> dict[str, str | None]:
+def variables(setup: ServerSetup) -> dict[str, str | None]:
     """What must be in the environment of the server, and (None) what must not."""
     gone: dict[str, str | None] = {name: None for name in _AROUND if name in os.environ}
-    return {**gone, VARIABLE: json.dumps(terms.as_dict())}
+    return {**gone, VARIABLE: json.dumps(setup.as_dict())}
 
 
 class Gate:
     """ASGI middleware: lets a request through if its score will be right, else says why not."""
 
     def __init__(self, app: App) -> None:
-        """Read the terms from the environment.
+        """Read the setup from the environment.
 
         Raises:
             KeyError, TypeError, ValueError: they are not there, or damaged: the server must not
                 start without them.
         """
         self._app = app
-        self._terms = Terms(**json.loads(os.environ[VARIABLE]))
+        self._setup = ServerSetup(**json.loads(os.environ[VARIABLE]))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -60,7 +60,7 @@ class Gate:
         request = _parsed(body)
         if request is not None:
             better = mended(request)
-            if reason := complaint(better, self._terms):
+            if reason := complaint(better, self._setup):
                 await _refuse(send, reason)
                 return
             if better != request:

@@ -25,7 +25,7 @@ _CLIENT = "ask through this package, Reranker(base_url=…), which makes it"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ServerSetup:
     """What the server was started with."""
 
     version: str
@@ -58,9 +58,9 @@ def mended(request: Mapping[str, Any]) -> dict[str, Any]:
     return request
 
 
-def complaint(request: Mapping[str, Any], terms: Terms) -> str | None:
+def complaint(request: Mapping[str, Any], setup: ServerSetup) -> str | None:
     """Why a score for `request` could not be right, and the way out; None where it is right."""
-    found = (*_of_fields(request, terms), *_of_pairs(request, terms), *_of_prompts(request, terms))
+    found = (*_of_fields(request, setup), *_of_pairs(request, setup), *_of_prompts(request, setup))
     return found[0] if found else None
 
 
@@ -72,33 +72,33 @@ class _Rule:
     """A field that can make a score wrong."""
 
     field: str
-    allows: Callable[[Any, Terms], bool]
+    allows: Callable[[Any, ServerSetup], bool]
     why: str
     """What it does, and what to do instead; ``{version}`` and ``{value}`` are put in."""
 
 
-def _only(*values: Any) -> Callable[[Any, Terms], bool]:
+def _only(*values: Any) -> Callable[[Any, ServerSetup], bool]:
     return lambda value, _: value in values
 
 
-def _is_instruction(value: Any, _: Terms) -> bool:
+def _is_instruction(value: Any, _: ServerSetup) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_heeded(value: Any, terms: Terms) -> bool:
-    heeded = terms.template and abilities.can(terms.version, "instruction")
-    return heeded or value == terms.instruction
+def _is_heeded(value: Any, setup: ServerSetup) -> bool:
+    heeded = setup.template and abilities.can(setup.version, "instruction")
+    return heeded or value == setup.instruction
 
 
-def _is_heeded_in_kwargs(value: Any, terms: Terms) -> bool:
+def _is_heeded_in_kwargs(value: Any, setup: ServerSetup) -> bool:
     if not isinstance(value, Mapping) or value.keys() - {"instruction"}:
         return False
     texts = value.values()
-    return all(_is_instruction(text, terms) and _is_heeded(text, terms) for text in texts)
+    return all(_is_instruction(text, setup) and _is_heeded(text, setup) for text in texts)
 
 
-def _is_untouched(value: Any, terms: Terms) -> bool:
-    return terms.template or value == 0
+def _is_untouched(value: Any, setup: ServerSetup) -> bool:
+    return setup.template or value == 0
 
 
 _LONGER = "which would end the prompt elsewhere than where the score is read; leave it out"
@@ -130,28 +130,28 @@ _RULES = (
 """In the order in which they are told of."""
 
 
-def _of_fields(request: Mapping[str, Any], terms: Terms) -> Iterator[str]:
+def _of_fields(request: Mapping[str, Any], setup: ServerSetup) -> Iterator[str]:
     for rule in _RULES:
-        if rule.field in request and not rule.allows(request[rule.field], terms):
+        if rule.field in request and not rule.allows(request[rule.field], setup):
             value = repr(request[rule.field])
             shown = value if len(value) <= 60 else f"{value[:57]}..."
-            yield f"{rule.field} is {shown}, and it {rule.why.format(version=terms.version)}"
+            yield f"{rule.field} is {shown}, and it {rule.why.format(version=setup.version)}"
 
 
 # ---- a query and its documents ----------------------------------------------------------------
 
 
-def _of_pairs(request: Mapping[str, Any], terms: Terms) -> Iterator[str]:
+def _of_pairs(request: Mapping[str, Any], setup: ServerSetup) -> Iterator[str]:
     queries, documents = _texts(request, _QUERIES), _texts(request, _DOCUMENTS)
     for name, text in (*queries, *documents):
         if not isinstance(text, str):
             yield f"{name} holds {type(text).__name__}; send texts, as JSON strings"
             return
-    judge = _of_plain if terms.template else _of_whole
-    yield from judge([text for _, text in queries], [text for _, text in documents], terms)
+    judge = _of_plain if setup.template else _of_whole
+    yield from judge([text for _, text in queries], [text for _, text in documents], setup)
 
 
-def _of_plain(queries: Sequence[str], documents: Sequence[str], _: Terms) -> Iterator[str]:
+def _of_plain(queries: Sequence[str], documents: Sequence[str], _: ServerSetup) -> Iterator[str]:
     if not all(map(str.strip, queries)):
         yield "the query is empty; send the question that the documents should meet"
     if any(map(_has_opening, queries)) or any(map(_has_closing, documents)):
@@ -169,7 +169,9 @@ def _has_closing(document: str) -> bool:
     return document.rstrip().endswith(TAIL.rstrip()) or document.lstrip().startswith("<Document>:")
 
 
-def _of_whole(queries: Sequence[str], documents: Sequence[str], terms: Terms) -> Iterator[str]:
+def _of_whole(
+    queries: Sequence[str], documents: Sequence[str], setup: ServerSetup
+) -> Iterator[str]:
     styles = {_continuation(query) for query in queries}
     continuation = styles.pop() if len(styles) == 1 else None
     if not queries and not documents:
@@ -177,7 +179,7 @@ def _of_whole(queries: Sequence[str], documents: Sequence[str], terms: Terms) ->
     if continuation is None or not all(
         document.startswith(continuation) and _is_closing(document) for document in documents
     ):
-        yield _unmade(terms)
+        yield _unmade(setup)
 
 
 def _continuation(query: str) -> str | None:
@@ -197,11 +199,11 @@ def _is_closing(document: str) -> bool:
     return document.endswith(TAIL) and not _CONTROL.search(document[: -len(TAIL)])
 
 
-def _unmade(terms: Terms) -> str:
+def _unmade(setup: ServerSetup) -> str:
     why, way = (
         ("it was started with --no-template", "start it without")
-        if abilities.can(terms.version, "template")
-        else (f"vLLM {terms.version} applies no template", "serve with 0.14 or newer")
+        if abilities.can(setup.version, "template")
+        else (f"vLLM {setup.version} applies no template", "serve with 0.14 or newer")
     )
     return (
         "this server makes no prompt of a plain query and documents, whose scores would mean "
@@ -212,12 +214,12 @@ def _unmade(terms: Terms) -> str:
 # ---- prompts ----------------------------------------------------------------------------------
 
 
-def _of_prompts(request: Mapping[str, Any], terms: Terms) -> Iterator[str]:
+def _of_prompts(request: Mapping[str, Any], setup: ServerSetup) -> Iterator[str]:
     for name in _PROMPTS:
         value = request.get(name, [])
         single = isinstance(value, str) or (_is_list(value) and value and _is_id(value[0]))
         prompts = [value] if single else value
-        if not _is_list(prompts) or not all(_is_prompt(prompt, terms) for prompt in prompts):
+        if not _is_list(prompts) or not all(_is_prompt(prompt, setup) for prompt in prompts):
             yield (
                 f"{name} is not Qwen3-Reranker's whole prompt, from its first token to its last, "
                 f"and a score for it would mean nothing; send a query and documents to /v1/rerank, "
@@ -225,11 +227,11 @@ def _of_prompts(request: Mapping[str, Any], terms: Terms) -> Iterator[str]:
             )
 
 
-def _is_prompt(prompt: Any, terms: Terms) -> bool:
+def _is_prompt(prompt: Any, setup: ServerSetup) -> bool:
     if isinstance(prompt, str):
         opening, mark, document = prompt.partition(f"\n{_DOCUMENT_MARK}")
         return bool(mark) and _continuation(f"{opening}\n") is not None and _is_closing(document)
-    head, tail = list(terms.head), list(terms.tail)
+    head, tail = list(setup.head), list(setup.tail)
     return (
         _is_list(prompt)
         and len(prompt) > len(head) + len(tail)

@@ -19,14 +19,14 @@ from typer.testing import CliRunner, Result
 
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.commands.bench.load import (
-    Answer,
     Arrivals,
+    Cost,
     Outcome,
     closed_loop,
     gaps,
     open_loop,
 )
-from qwen3_ascend_rerank.commands.bench.measure import Plan, measure
+from qwen3_ascend_rerank.commands.bench.measure import Course, measure
 from qwen3_ascend_rerank.commands.bench.report import ROWS, Run, error_lines, percentile, table
 from qwen3_ascend_rerank.commands.bench.workload import random_requests
 from qwen3_ascend_rerank.commands.program import app
@@ -71,7 +71,7 @@ class Counter:
         self.now = self.most = 0
         self.times: list[float] = []
 
-    async def ask(self, request: int) -> Answer:
+    async def ask(self, request: int) -> Cost:
         self.times.append(time.perf_counter())
         self.now += 1
         self.most = max(self.most, self.now)
@@ -79,7 +79,7 @@ class Counter:
         self.now -= 1
         if request < 0:
             raise EngineError(f"no {request}")
-        return Answer(tokens=request, documents=1)
+        return Cost(tokens=request, documents=1)
 
 
 class TestClosedLoop:
@@ -93,7 +93,7 @@ class TestClosedLoop:
     def test_goes_on_after_a_failure(self) -> None:
         outcomes: list[Outcome] = []
         asyncio.run(closed_loop(Counter().ask, [1, -1, 2], 1, outcomes.append))
-        assert [type(outcome.answer) for outcome in outcomes] == [Answer, EngineError, Answer]
+        assert [type(outcome.answer) for outcome in outcomes] == [Cost, EngineError, Cost]
 
 
 class TestOpenLoop:
@@ -104,9 +104,9 @@ class TestOpenLoop:
         assert counter.times[-1] - counter.times[0] >= 0.04
 
     def test_counts_from_when_a_request_was_due(self) -> None:
-        async def ask(_: int) -> Answer:
+        async def ask(_: int) -> Cost:
             time.sleep(0.05)  # noqa: ASYNC251 - holds the whole loop up
-            return Answer(1, 1)
+            return Cost(1, 1)
 
         outcomes: list[Outcome] = []
         asyncio.run(open_loop(ask, range(4), iter([0.0] * 4), outcomes.append))
@@ -152,9 +152,9 @@ class TestReport:
     def test_only_answers_count_in_the_figures(self) -> None:
         made = Run(max_concurrency=1)
         for outcome in (
-            Outcome(0.1, Answer(10, 2)),
+            Outcome(0.1, Cost(10, 2)),
             Outcome(9.0, EngineError("x")),
-            Outcome(0.3, Answer(20, 3)),
+            Outcome(0.3, Cost(20, 3)),
         ):
             made.record(outcome)
         made.duration = 2.0
@@ -311,7 +311,7 @@ class TestInterrupt:
     def test_ends_a_sweep_where_it_is(self) -> None:
         requests = random_requests(tokenizer_file("lexical"), 4, 1, seed=0)
         with Reranker(FakeEngine()) as reranker:
-            plan = Plan([1, 2], 1000, 0, Arrivals.poisson, 0)
-            runs, interrupted = measure(reranker, plan, requests, requests)
+            course = Course([1, 2], 1000, 0, Arrivals.poisson, 0)
+            runs, interrupted = measure(reranker, course, requests, requests)
         assert interrupted
         assert [run.max_concurrency for run in runs] == [1]

@@ -27,10 +27,10 @@ from qwen3_ascend_rerank.errors import InvalidInputError, UnsupportedModelError
 from qwen3_ascend_rerank.models import Checkpoint, tokenizer_file
 from qwen3_ascend_rerank.models.lexical import checkpoint_folder
 from qwen3_ascend_rerank.prompts import load_tokenizer
-from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
+from qwen3_ascend_rerank.runtime.arguments import ENTRIES, ReadOptions
 from qwen3_ascend_rerank.runtime.detect import Machine
 from qwen3_ascend_rerank.serving import abilities, gate, ready
-from qwen3_ascend_rerank.serving.judgement import Terms
+from qwen3_ascend_rerank.serving.judgement import ServerSetup
 from qwen3_ascend_rerank.serving.template import template_text
 from tests.runtime.machines import VERSIONS, cpu, cuda, npu, recorded
 from tests.support.servers import VLLMServer, free_port
@@ -84,7 +84,9 @@ def dry_run(monkeypatch: pytest.MonkeyPatch) -> Serve:
         server_options: tuple[str, ...] = (),
         model: str = "lexical",
     ) -> Done:
-        read = Reading(recorded(machine.vllm), options or {}, frozenset(server_options), ENTRIES[0])
+        read = ReadOptions(
+            recorded(machine.vllm), options or {}, frozenset(server_options), ENTRIES[0]
+        )
         monkeypatch.setattr(preparation, "detect", lambda: machine)
         monkeypatch.setattr(preparation, "read", lambda _: read)
         done = CliRunner().invoke(app, ["serve", model, "--bare", "--dry-run", *arguments])
@@ -176,8 +178,8 @@ class TestADryRun:
         can = abilities.can(version, "template")
         assert ("--chat-template" in done.lines[0]) is can
         assert (f"vLLM {version} applies no template" in done.told) is not can
-        assert self.terms(done).template is can
-        assert self.terms(done).version == version
+        assert self.setup(done).template is can
+        assert self.setup(done).version == version
         assert "--chat-template" not in dry_run(cuda(version), "--no-template").lines[0]
 
     @pytest.mark.parametrize("version", VERSIONS)
@@ -186,8 +188,8 @@ class TestADryRun:
             done = dry_run(cuda(version), *arguments)
             assert value(done.lines[0], "--middleware") == gate.MIDDLEWARE
             tokenizer = load_tokenizer(tokenizer_file("lexical"))
-            assert self.terms(done).head == tokenizer.head
-            assert self.terms(done).tail == tokenizer.tail
+            assert self.setup(done).head == tokenizer.head
+            assert self.setup(done).tail == tokenizer.tail
 
     def test_says_that_plain_texts_are_refused_without_a_template(self, dry_run: Serve) -> None:
         assert "are refused" not in dry_run(cuda("0.30.0")).told
@@ -202,7 +204,7 @@ class TestADryRun:
         done = dry_run(cuda("0.30.0"), "--instruction", asked)
         file = Path(value(done.lines[0], "--chat-template"))
         assert file.read_text() == template_text(asked)
-        assert self.terms(done).instruction == asked
+        assert self.setup(done).instruction == asked
         monkeypatch.setenv("QWEN3_RERANK_INSTRUCTION", asked)
         assert dry_run(cuda("0.30.0")).lines[0] == done.lines[0]
 
@@ -220,10 +222,10 @@ class TestADryRun:
         assert command[:3] == ["env", "-u", "VLLM_USE_RUST_FRONTEND"]
 
     @staticmethod
-    def terms(done: Done) -> Terms:
+    def setup(done: Done) -> ServerSetup:
         """What the server would be told of itself."""
         (given,) = (word for word in done.lines[0] if word.startswith(gate.VARIABLE))
-        return Terms(**json.loads(given.partition("=")[2]))
+        return ServerSetup(**json.loads(given.partition("=")[2]))
 
 
 class TestTheKey:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from qwen3_ascend_rerank import Reranker
-from qwen3_ascend_rerank.commands.serve.supervisor import Patience, Replica, Supervisor
+from qwen3_ascend_rerank.commands.serve.supervisor import Patience, ServerProcess, Supervisor
 from tests.support.processes import group, wait_until
 from tests.support.servers import ENVIRONMENT, PROGRAM, free_port
 
@@ -75,19 +75,19 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def stand_in(number: int, lives: Lives, manner: str = "orderly") -> Replica:
+def stand_in(number: int, lives: Lives, manner: str = "orderly") -> ServerProcess:
     port = free_port()
     command = [sys.executable, "-c", SERVER, str(port), str(lives.file), manner]
-    return Replica(number, command, dict(os.environ), "127.0.0.1", port)
+    return ServerProcess(number, command, dict(os.environ), "127.0.0.1", port)
 
 
-def failing(number: int, code: str) -> Replica:
+def failing(number: int, code: str) -> ServerProcess:
     command = [sys.executable, "-c", code]
-    return Replica(number, command, dict(os.environ), "127.0.0.1", free_port())
+    return ServerProcess(number, command, dict(os.environ), "127.0.0.1", free_port())
 
 
 def supervised(
-    replicas: list[Replica],
+    replicas: list[ServerProcess],
     *steps: Callable[[], object],
     patience: Patience = QUICK,
     announcement: str = "",
@@ -185,7 +185,9 @@ def test_one_that_fails_again_and_again_is_given_up(capfd: pytest.CaptureFixture
 
 
 def test_a_command_that_is_not_there_is_given_up(capfd: pytest.CaptureFixture[str]) -> None:
-    assert supervised([Replica(0, ["/no/such/program"], {}, "127.0.0.1", free_port())]) is None
+    assert (
+        supervised([ServerProcess(0, ["/no/such/program"], {}, "127.0.0.1", free_port())]) is None
+    )
     printed = capfd.readouterr().out
     assert printed.count("[0] /no/such/program cannot be run: No such file or directory") == 3
 
@@ -267,9 +269,9 @@ def test_it_ends_though_nobody_reads_what_is_printed(lives: Lives) -> None:
     port = free_port()
     script = f"""
 import asyncio, os, sys
-from qwen3_ascend_rerank.commands.serve.supervisor import Patience, Replica, Supervisor
+from qwen3_ascend_rerank.commands.serve.supervisor import Patience, ServerProcess, Supervisor
 command = [sys.executable, "-c", {TALKATIVE!r}, "{port}", {str(lives.file)!r}, "orderly"]
-replica = Replica(0, command, dict(os.environ), "127.0.0.1", {port})
+replica = ServerProcess(0, command, dict(os.environ), "127.0.0.1", {port})
 asyncio.run(Supervisor([replica], patience=Patience(reading=0.2)).run())
 """
     command = [sys.executable, "-c", script]
@@ -293,8 +295,8 @@ def test_nothing_is_left_when_it_is_killed_itself(lives: Lives, tmp_path: Path) 
     replica = stand_in(0, lives)
     script = (
         "import asyncio\n"
-        "from qwen3_ascend_rerank.commands.serve.supervisor import Replica, Supervisor\n"
-        f"replica = Replica(0, {replica.command!r}, {{}}, '127.0.0.1', {replica.port})\n"
+        "from qwen3_ascend_rerank.commands.serve.supervisor import ServerProcess, Supervisor\n"
+        f"replica = ServerProcess(0, {replica.command!r}, {{}}, '127.0.0.1', {replica.port})\n"
         "asyncio.run(Supervisor([replica]).run())\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL) as process:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qwen3_ascend_rerank.engines.torch.attention import Groups, Shapes
 from qwen3_ascend_rerank.engines.torch.layout import lay_out
 from qwen3_ascend_rerank.engines.torch.memory import MOST_PATIENCE, PATIENCE, Budget
-from qwen3_ascend_rerank.engines.torch.passes import REFUSALS, WORTH, Call, Line, Share
+from qwen3_ascend_rerank.engines.torch.passes import REFUSALS, WORTH, Call, CallQueue, Share
 from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
 from qwen3_ascend_rerank.engines.torch.ragged import Ragged
 from qwen3_ascend_rerank.prompts import PromptBatch
@@ -40,8 +40,8 @@ def batch(prefix: int, lengths: list[int]) -> PromptBatch:
     return PromptBatch(shared, documents, SUFFIX, "", "", texts, [False] * len(lengths))
 
 
-def line_of(calls: list[Call]) -> Line:
-    line = Line()
+def line_of(calls: list[Call]) -> CallQueue:
+    line = CallQueue()
     for call in calls:
         line.join(call)
     return line

@@ -17,7 +17,7 @@ from qwen3_ascend_rerank import Reranker, errors
 from qwen3_ascend_rerank.errors import InvalidInputError
 from qwen3_ascend_rerank.gateway.desk import Desk
 from qwen3_ascend_rerank.gateway.keys import Keys, named_keys
-from qwen3_ascend_rerank.gateway.refusals import RefusedError, refusal_of
+from qwen3_ascend_rerank.gateway.refusals import RequestRefusedError, refusal_of
 from qwen3_ascend_rerank.gateway.settings import GatewaySettings
 from qwen3_ascend_rerank.gateway.visits import access_log
 from qwen3_ascend_rerank.testing import FakeEngine
@@ -190,7 +190,7 @@ class TestTheQueue:
         desk = Desk(10, 100)
         with desk.place() as one, desk.place() as other:
             one.hold(80)
-            with pytest.raises(RefusedError, match="hold 80 bytes already"):
+            with pytest.raises(RequestRefusedError, match="hold 80 bytes already"):
                 other.hold(30)
             other.hold(20)
         assert (desk.inside, desk.held) == (0, 0)

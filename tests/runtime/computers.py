@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qwen3_ascend_rerank.doctor import Wish, examine, look
+from qwen3_ascend_rerank.doctor import Target, examine, look
 from qwen3_ascend_rerank.runtime.detect import Answer, detect
 
 RECORDED = Path(__file__).parent / "npu_smi"
@@ -87,7 +87,7 @@ class Computer:
         """What the doctor says of it."""
         host = self.look(python=python, **environ)
         name = host.machine.best_engine if engine == "auto" else engine
-        return list(examine(host, model, Wish.of(host, model, name, 8192, options or {})))
+        return list(examine(host, model, Target.of(host, model, name, 8192, options or {})))
 
 
 def ascend(computer, layout="a2-24.1.0", pair="0.18.0", cann="8.5.1", count=8):

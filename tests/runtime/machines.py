@@ -7,7 +7,7 @@ import pytest
 
 from qwen3_ascend_rerank.errors import EngineError
 from qwen3_ascend_rerank.runtime.detect import Machine
-from qwen3_ascend_rerank.runtime.plan import Request, plan
+from qwen3_ascend_rerank.runtime.plan import Deployment, plan
 from qwen3_ascend_rerank.runtime.probes import Signatures
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -42,7 +42,7 @@ def cpu(vllm):
 
 
 def planned(machine, *, max_length=8192, quantization=None, config=None, environ=None, **options):
-    request = Request(max_length, options, quantization or {}, config or {})
+    request = Deployment(max_length, options, quantization or {}, config or {})
     return plan(machine, request, environ or {})
 
 

@@ -12,7 +12,7 @@ import pytest
 from qwen3_ascend_rerank import InvalidInputError, Reranker
 from qwen3_ascend_rerank.engines import EngineSpec
 from qwen3_ascend_rerank.runtime.kinds import KINDS
-from qwen3_ascend_rerank.runtime.plan import Request, plan
+from qwen3_ascend_rerank.runtime.plan import Deployment, plan
 from tests.runtime.machines import cpu, cuda, npu
 
 ODD: list[Any] = [
@@ -36,7 +36,7 @@ def complaint(work: Callable[[], object]) -> str:
 @pytest.mark.parametrize("name", READ)
 def test_no_argument_of_vllm_ends_in_a_raw_error(name: str, value: Any) -> None:
     for machine in MACHINES:
-        said = complaint(partial(plan, machine, Request(100, {name: value}), {}))
+        said = complaint(partial(plan, machine, Deployment(100, {name: value}), {}))
         assert not said or (f"{name} is" in said and repr(value)[:20] in said)
 
 
@@ -54,12 +54,12 @@ def test_no_argument_of_vllm_ends_in_a_raw_error(name: str, value: Any) -> None:
 )
 def test_an_argument_of_another_kind_is_named(name: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{name} is {message}"):
-        plan(npu("0.13.0"), Request(100, {name: value}), {})
+        plan(npu("0.13.0"), Deployment(100, {name: value}), {})
 
 
 def test_what_vllm_takes_is_not_judged_here() -> None:
     options = {"max_num_batched_tokens": 9000, "dtype": "auto", "gpu_memory_utilization": 0.5}
-    assert not plan(cpu("0.30.0"), Request(100, options), {}).refusals
+    assert not plan(cpu("0.30.0"), Deployment(100, options), {}).refusals
 
 
 @pytest.mark.parametrize(

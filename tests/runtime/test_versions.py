@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from qwen3_ascend_rerank.runtime.plan import Request, plan
+from qwen3_ascend_rerank.runtime.plan import Deployment, plan
 from qwen3_ascend_rerank.runtime.versions import HAZARDS
 from tests.runtime.machines import VERSIONS, accepted, cpu, cuda, npu, planned, refused
 
@@ -60,7 +60,7 @@ class TestAnyPlatform:
         assert accepted(cuda("0.18.0"), quantization={"quant_method": "fp8"})
 
     def test_quantised_while_loading_needs_0_18_too(self):
-        made = plan(cuda("0.17.0"), Request(512, {"quantization": "fp8"}), {})
+        made = plan(cuda("0.17.0"), Deployment(512, {"quantization": "fp8"}), {})
         assert "quantised" in str(made.refusals[0])
 
     def test_made_up_weights_are_refused(self):
@@ -75,7 +75,7 @@ class TestAnyPlatform:
                 machine, "ModelSlim .* use vllm-ascend on an NPU", quantization=described
             )
         assert planned(npu("0.23.0"), quantization=described).settings["quantization"] == "ascend"
-        asked = plan(npu("0.23.0"), Request(512, {"quantization": "fp8"}, described), {})
+        asked = plan(npu("0.23.0"), Deployment(512, {"quantization": "fp8"}, described), {})
         assert "quantization='fp8' was asked for" in str(asked.refusals[0])
 
     def test_0_9_2_is_coarse_below_float32(self):

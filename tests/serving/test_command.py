@@ -6,14 +6,14 @@ import sys
 import pytest
 
 from qwen3_ascend_rerank.errors import InvalidInputError
-from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
+from qwen3_ascend_rerank.runtime.arguments import ENTRIES, ReadOptions
 from qwen3_ascend_rerank.runtime.probes import HF_OVERRIDES
 from qwen3_ascend_rerank.serving import abilities, command, template
 from tests.runtime.machines import VERSIONS, cpu, cuda, npu, planned, recorded
 
 
 def reading(version, options, server_options=(), entry=ENTRIES[0]):
-    return Reading(recorded(version), options, frozenset(server_options), entry)
+    return ReadOptions(recorded(version), options, frozenset(server_options), entry)
 
 
 def line(machine, *, passed_on=(), converted=False, entry=ENTRIES[0], more=None, **options):

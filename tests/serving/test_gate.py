@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from qwen3_ascend_rerank.serving import gate, ready
-from qwen3_ascend_rerank.serving.judgement import Terms
+from qwen3_ascend_rerank.serving.judgement import ServerSetup
 
-TERMS = Terms("0.30.0", True, "Find it.", [1, 2], [3, 4])
+SETUP = ServerSetup("0.30.0", True, "Find it.", [1, 2], [3, 4])
 GOOD = {"query": "q", "documents": ["d"]}
 BAD = {**GOOD, "padding": "max_length"}
 Ask = Callable[..., httpx.Response]
@@ -46,7 +46,7 @@ class Application:
 
 @pytest.fixture
 def application(monkeypatch: pytest.MonkeyPatch) -> Application:
-    for name, value in gate.variables(TERMS).items():
+    for name, value in gate.variables(SETUP).items():
         monkeypatch.setenv(name, str(value))
     return Application()
 

@@ -12,10 +12,10 @@ from qwen3_ascend_rerank.engines.served.dialects import DIALECTS
 from qwen3_ascend_rerank.engines.served.manner import Manner
 from qwen3_ascend_rerank.models import tokenizer_file
 from qwen3_ascend_rerank.prompts import HEAD, TAIL, build_batch, load_tokenizer
-from qwen3_ascend_rerank.serving.judgement import Terms, complaint, mended
+from qwen3_ascend_rerank.serving.judgement import ServerSetup, complaint, mended
 
 TOKENIZER = load_tokenizer(tokenizer_file("lexical"))
-TEMPLATE = Terms("0.30.0", True, DEFAULT_INSTRUCTION, TOKENIZER.head, TOKENIZER.tail)
+TEMPLATE = ServerSetup("0.30.0", True, DEFAULT_INSTRUCTION, TOKENIZER.head, TOKENIZER.tail)
 OLD_TEMPLATE = replace(TEMPLATE, version="0.18.0")
 NO_TEMPLATE = replace(TEMPLATE, template=False)
 TOO_OLD = replace(NO_TEMPLATE, version="0.13.0")
@@ -50,45 +50,45 @@ def test_plain_texts_are_answered_where_there_is_a_template(request_: dict[str, 
 
 @pytest.mark.parametrize("request_", PLAIN)
 @pytest.mark.parametrize(
-    ("terms", "why"),
+    ("setup", "why"),
     [
         (NO_TEMPLATE, "it was started with --no-template; start it without"),
         (TOO_OLD, "vLLM 0.13.0 applies no template; serve with 0.14 or newer"),
     ],
 )
 def test_plain_texts_are_refused_where_there_is_none(
-    request_: dict[str, Any], terms: Terms, why: str
+    request_: dict[str, Any], setup: ServerSetup, why: str
 ) -> None:
-    assert why in str(complaint(request_, terms))
+    assert why in str(complaint(request_, setup))
 
 
 @pytest.mark.parametrize(
     "dialect", [one for one in DIALECTS if "vLLM" in one.spoken_by], ids=lambda one: one.name
 )
-@pytest.mark.parametrize("terms", [TEMPLATE, OLD_TEMPLATE, NO_TEMPLATE, TOO_OLD])
+@pytest.mark.parametrize("setup", [TEMPLATE, OLD_TEMPLATE, NO_TEMPLATE, TOO_OLD])
 @settings(max_examples=20, deadline=None)
 @given(instruction=TEXTS, query=TEXTS.filter(str.strip), documents=st.lists(TEXTS, min_size=1))
 def test_our_own_clients_are_answered(
-    dialect: Any, terms: Terms, instruction: str, query: str, documents: list[str]
+    dialect: Any, setup: ServerSetup, instruction: str, query: str, documents: list[str]
 ) -> None:
     """By whole prompts everywhere, and by plain texts where there is a template."""
     as_text = dialect.takes_text
     batch = build_batch(TOKENIZER, instruction, query, documents, 8192, as_text=as_text)
-    manner = Manner(dialect, "m", formatting="server" if as_text and terms.template else "client")
+    manner = Manner(dialect, "m", formatting="server" if as_text and setup.template else "client")
     request = manner.request(batch)
     if manner.formatting == "client":
-        assert complaint(request, terms) is None
+        assert complaint(request, setup) is None
     elif not query.lstrip().startswith(("<|im_start|>", "<Instruct>:")) and not any(
         one.lstrip().startswith("<Document>:") for one in documents
     ):
-        assert complaint(mended(request), terms) is None
+        assert complaint(mended(request), setup) is None
 
 
-@pytest.mark.parametrize("terms", [NO_TEMPLATE, TOO_OLD])
-def test_a_whole_prompt_in_two_texts_is_answered_without_a_template(terms: Terms) -> None:
-    assert complaint(WHOLE, terms) is None
-    assert complaint({"input": WHOLE["query"] + WHOLE["documents"][0]}, terms) is None
-    assert complaint({"input": [WHOLE["query"] + one for one in WHOLE["documents"]]}, terms) is None
+@pytest.mark.parametrize("setup", [NO_TEMPLATE, TOO_OLD])
+def test_a_whole_prompt_in_two_texts_is_answered_without_a_template(setup: ServerSetup) -> None:
+    assert complaint(WHOLE, setup) is None
+    assert complaint({"input": WHOLE["query"] + WHOLE["documents"][0]}, setup) is None
+    assert complaint({"input": [WHOLE["query"] + one for one in WHOLE["documents"]]}, setup) is None
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_prompt_is_not_doubled(request_: dict[str, Any]) -> None:
     ],
 )
 def test_a_prompt_that_is_not_whole_is_refused(request_: dict[str, Any]) -> None:
-    for terms in (NO_TEMPLATE, TOO_OLD):
-        assert "makes no prompt of a plain query" in str(complaint(request_, terms))
+    for setup in (NO_TEMPLATE, TOO_OLD):
+        assert "makes no prompt of a plain query" in str(complaint(request_, setup))
 
 
-@pytest.mark.parametrize("terms", [TEMPLATE, NO_TEMPLATE])
+@pytest.mark.parametrize("setup", [TEMPLATE, NO_TEMPLATE])
 @pytest.mark.parametrize(
     "prompts",
     [
@@ -145,8 +145,8 @@ def test_a_prompt_that_is_not_whole_is_refused(request_: dict[str, Any]) -> None
     ],
     ids=str,
 )
-def test_what_is_no_whole_prompt_is_no_input(terms: Terms, prompts: Any) -> None:
-    assert "input is not Qwen3-Reranker's whole prompt" in str(complaint({"input": prompts}, terms))
+def test_what_is_no_whole_prompt_is_no_input(setup: ServerSetup, prompts: Any) -> None:
+    assert "input is not Qwen3-Reranker's whole prompt" in str(complaint({"input": prompts}, setup))
 
 
 def test_ids_are_answered_one_prompt_or_many() -> None:
@@ -200,11 +200,11 @@ def test_what_does_no_harm_passes(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["instruction", "instruct"])
 def test_an_instruction_that_would_be_ignored_is_refused(name: str) -> None:
     own = replace(OLD_TEMPLATE, instruction="Find it.")
-    for instruction, terms in (("Find it.", OLD_TEMPLATE), (DEFAULT_INSTRUCTION, own)):
-        found = complaint(mended({**RERANK, name: instruction}), terms)
+    for instruction, setup in (("Find it.", OLD_TEMPLATE), (DEFAULT_INSTRUCTION, own)):
+        found = complaint(mended({**RERANK, name: instruction}), setup)
         assert "is not heeded by vLLM 0.18.0" in str(found)
         assert "--instruction TEXT" in str(found)
-        assert complaint({**RERANK, "chat_template_kwargs": {name: instruction}}, terms)
+        assert complaint({**RERANK, "chat_template_kwargs": {name: instruction}}, setup)
     assert complaint(mended({**RERANK, name: "Find it."}), own) is None
 
 
@@ -234,7 +234,7 @@ def test_what_is_null_is_not_given_and_minus_one_cuts_nothing() -> None:
         ),
     )
 )
-@pytest.mark.parametrize("terms", [TEMPLATE, OLD_TEMPLATE, TOO_OLD])
-def test_no_request_is_too_odd_to_be_judged(terms: Terms, request_: dict[str, Any]) -> None:
-    found = complaint(mended(request_), terms)
+@pytest.mark.parametrize("setup", [TEMPLATE, OLD_TEMPLATE, TOO_OLD])
+def test_no_request_is_too_odd_to_be_judged(setup: ServerSetup, request_: dict[str, Any]) -> None:
+    found = complaint(mended(request_), setup)
     assert found is None or found

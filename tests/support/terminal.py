@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION
-from qwen3_ascend_rerank.runtime.arguments import ENTRIES, Reading
+from qwen3_ascend_rerank.runtime.arguments import ENTRIES, ReadOptions
 from qwen3_ascend_rerank.runtime.versions import NEWEST_KNOWN
-from qwen3_ascend_rerank.serving.judgement import Terms, complaint, mended
+from qwen3_ascend_rerank.serving.judgement import ServerSetup, complaint, mended
 from tests.runtime.machines import npu, recorded
 
 from .pages import ROOT
@@ -106,7 +106,7 @@ class Terminal:
             name.removeprefix("--").replace("-", "_"): int(value)
             for name, value in zip(options[::2], options[1::2], strict=True)
         }
-        read = Reading(recorded(machine.vllm), given, frozenset(), ENTRIES[0])
+        read = ReadOptions(recorded(machine.vllm), given, frozenset(), ENTRIES[0])
         self.patch.setattr(preparation, "detect", lambda: machine)
         self.patch.setattr(preparation, "read", lambda _: read)
 
@@ -174,6 +174,6 @@ def _asks(_: str, words: list[str]) -> None:
     address, body = urlsplit(words[0]), json.loads(words[words.index("-d") + 1])
     assert address.netloc == "127.0.0.1:8000"
     assert address.path in ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/v1/score")
-    terms = Terms(NEWEST_KNOWN["vLLM"], True, DEFAULT_INSTRUCTION, [], [])
-    assert complaint(mended(body), terms) is None
+    setup = ServerSetup(NEWEST_KNOWN["vLLM"], True, DEFAULT_INSTRUCTION, [], [])
+    assert complaint(mended(body), setup) is None
     assert body.keys() >= {"query", "documents"}

@@ -18,7 +18,7 @@ from ..options import default, json_object, setting
 from ..screen import described_model, messages, output, print_error, waiting
 from .load import Arrivals
 from .machine import describe
-from .measure import Plan, measure
+from .measure import Course, measure
 from .picture import ENDINGS, check_matplotlib, draw
 from .report import Run, error_lines, sweep_table, table
 from .workload import random_requests, read_requests
@@ -121,8 +121,8 @@ def bench(
         engine_options=json_object("--engine-options", engine_options),
     )
     own = read_requests(requests) if requests else []
-    plan = Plan(loads, num_requests or len(own) or COUNT, warm_up, arrivals, seed)
-    if own and plan.count * len(loads) > len(own):
+    course = Course(loads, num_requests or len(own) or COUNT, warm_up, arrivals, seed)
+    if own and course.count * len(loads) > len(own):
         messages().print(
             f"{len(own)} requests are asked several times over; an engine with a prefix cache "
             "answers a repeated one faster",
@@ -143,13 +143,13 @@ def bench(
             tokenizer_file(settings.tokenizer or info.tokenizer), random_input_len, documents, seed
         )
         asked = itertools.cycle(own) if own else drawn
-        runs, interrupted = measure(reranker, plan, asked, drawn)
+        runs, interrupted = measure(reranker, course, asked, drawn)
 
     title = f"{described_model(info.model)} · {info.engine} on {info.device}"
     _print(runs, title, swept=sweep is not None)
     if output_file:
         report = {
-            "config": {**workload, **asdict(plan), "instruction": settings.instruction},
+            "config": {**workload, **asdict(course), "instruction": settings.instruction},
             "engine": asdict(info),
             "start_seconds": start_seconds,
             "machine": describe(),

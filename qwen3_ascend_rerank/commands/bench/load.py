@@ -24,7 +24,7 @@ class Arrivals(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Cost:
     """What one request took of the engine."""
 
     tokens: int
@@ -39,11 +39,11 @@ class Outcome:
 
     seconds: float
     """From when it was due to its answer."""
-    answer: Answer | Exception
+    answer: Cost | Exception
     """What came back, or why nothing did."""
 
 
-Ask = Callable[[T], Awaitable[Answer]]
+Ask = Callable[[T], Awaitable[Cost]]
 Record = Callable[[Outcome], None]
 """Told of each request as it ends."""
 
@@ -93,7 +93,7 @@ def gaps(arrivals: Arrivals, rate: float, seed: int) -> Iterator[float]:
 
 async def _outcome(ask: Ask[T], request: T, due: float) -> Outcome:
     try:
-        answer: Answer | Exception = await ask(request)
+        answer: Cost | Exception = await ask(request)
     except Exception as error:  # noqa: BLE001 - whatever failed is counted
         answer = error
     return Outcome(time.perf_counter() - due, answer)

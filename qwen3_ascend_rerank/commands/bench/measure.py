@@ -13,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ...reranker import Reranker
 from ..inputs import RankRequest
 from ..screen import messages
-from .load import Answer, Arrivals, Outcome, Record, closed_loop, gaps, open_loop
+from .load import Arrivals, Cost, Outcome, Record, closed_loop, gaps, open_loop
 from .report import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Course:
     """What is measured."""
 
     loads: Sequence[int | float]
@@ -34,13 +34,16 @@ class Plan:
 
 
 def measure(
-    reranker: Reranker, plan: Plan, requests: Iterator[RankRequest], spare: Iterator[RankRequest]
+    reranker: Reranker,
+    course: Course,
+    requests: Iterator[RankRequest],
+    spare: Iterator[RankRequest],
 ) -> tuple[list[Run], bool]:
-    """Carry out `plan`.
+    """Carry out `course`.
 
     Args:
         reranker: what is measured.
-        plan: how.
+        course: how.
         requests: what is asked; each measurement goes on where the last one stopped.
         spare: what warms up.
 
@@ -49,15 +52,21 @@ def measure(
     """
     runs: list[Run] = []
     try:
-        _run(reranker, 1, islice(spare, plan.warm_up), plan, lambda _: None)
-        for load in plan.loads:
-            with _progress(load, plan.count) as advance:
+        _run(reranker, 1, islice(spare, course.warm_up), course, lambda _: None)
+        for load in course.loads:
+            with _progress(load, course.count) as advance:
                 run = Run(
                     max_concurrency=load if isinstance(load, int) else None,
                     request_rate=load if isinstance(load, float) else None,
                 )
                 runs.append(run)
-                _run(reranker, load, islice(requests, plan.count), plan, _each(run.record, advance))
+                _run(
+                    reranker,
+                    load,
+                    islice(requests, course.count),
+                    course,
+                    _each(run.record, advance),
+                )
     except KeyboardInterrupt:
         return [run for run in runs if run.outcomes], True
     return runs, False
@@ -67,18 +76,18 @@ def _run(
     reranker: Reranker,
     load: float,
     requests: Iterator[RankRequest],
-    plan: Plan,
+    course: Course,
     record: Record,
 ) -> None:
-    async def ask(request: RankRequest) -> Answer:
+    async def ask(request: RankRequest) -> Cost:
         texts = [passage.text for passage in request.passages]
         result = await reranker.arerank(request.query, texts, **request.options)
-        return Answer(result.usage.prompt_tokens, len(texts))
+        return Cost(result.usage.prompt_tokens, len(texts))
 
     if isinstance(load, int):
         asyncio.run(closed_loop(ask, requests, load, record))
     else:
-        asyncio.run(open_loop(ask, requests, gaps(plan.arrivals, load, plan.seed), record))
+        asyncio.run(open_loop(ask, requests, gaps(course.arrivals, load, course.seed), record))
 
 
 def _each(*functions: Callable[[Outcome], None]) -> Record:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .load import Answer, Outcome
+from .load import Cost, Outcome
 
 TITLE = " Rerank Benchmark Result "
 WIDTH = 50
@@ -68,8 +68,8 @@ class Run:
 
     def figures(self) -> dict[str, Any]:
         """The numbers by their names in vLLM's JSON; only successful requests count in them."""
-        done = [one for one in self.outcomes if isinstance(one.answer, Answer)]
-        answers = [one.answer for one in done if isinstance(one.answer, Answer)]
+        done = [one for one in self.outcomes if isinstance(one.answer, Cost)]
+        answers = [one.answer for one in done if isinstance(one.answer, Cost)]
         milliseconds = [one.seconds * 1000 for one in done]
         tokens = sum(answer.tokens for answer in answers)
         documents = sum(answer.documents for answer in answers)

@@ -11,7 +11,7 @@ import typer
 
 from ... import engines
 from ...components.settings import ENVIRONMENT_PREFIX, RerankSettings
-from ...doctor import Diagnosis, Host, Wish, examine, gravest, look
+from ...doctor import Diagnosis, Host, Target, examine, gravest, look
 from ...engines import EngineSpec, choose_engine
 from ...engines.served.address import checked_api_key, checked_urls
 from ...models.lexical import NAME as LEXICAL
@@ -90,8 +90,8 @@ def _machine(settings: RerankSettings, *, prove_it: bool) -> Iterator[Diagnosis]
     host = look()
     spec = _spec(settings, host)
     model = None if spec.model == LEXICAL else spec.model
-    wish = Wish.of(host, model, spec.name, spec.max_length, spec.options)
-    yield from examine(host, model, wish)
+    target = Target.of(host, model, spec.name, spec.max_length, spec.options)
+    yield from examine(host, model, target)
     if prove_it:
         yield from proven(spec)
     elif host.npu_smi.outcome != "hung":  # else it would be asked again

@@ -25,7 +25,7 @@ from ...errors import (
 )
 from ...prompts import QwenTokenizer, load_tokenizer
 from ...runtime.detect import Machine, Platform
-from ...runtime.plan import Plan, Request, plan
+from ...runtime.plan import Deployment, Plan, plan
 from ...runtime.rules import parse
 from ...runtime.versions import PAIRINGS
 from ...trust import check_engine
@@ -207,7 +207,7 @@ def _hazards(found: Discovery, max_length: int) -> Iterator[Diagnosis]:
     if found.version is None or parse(found.version) is None:
         return
     for place, machine in _places(found.version):
-        made = plan(machine, Request(max_length), {})
+        made = plan(machine, Deployment(max_length), {})
         for finding in made.refusals:
             yield Diagnosis.of("server.hazard", "problem", finding)
         if changes := [name for name in _RISKY if made.settings.get(name) is False]:

@@ -14,7 +14,7 @@ from ...serving import ready
 from . import secret
 from .address import check_free, near, url
 from .preparation import Prepared, Server, Wish, check_servable, prepare
-from .supervisor import Replica, Supervisor
+from .supervisor import ServerProcess, Supervisor
 from .view import ready as ready_text
 from .view import show_access, show_commands, show_plan
 
@@ -29,14 +29,14 @@ def serve_bare(wish: Wish, key: secret.ApiKey | None, *, dry_run: bool) -> None:
         check_free(wish.host, wish.ports)
     prepared = prepare(wish)
     show_plan(wish.model, prepared)
-    show_access(wish, prepared.terms, key)
+    show_access(wish, prepared.setup, key)
     if dry_run:
         show_commands(prepared, key)
         return
     check_weights(wish.model, prepared)
     urls = [url(wish.host, port) for port in wish.ports]
     said = ready_text(
-        wish.names[0], urls, key.shell if key else None, plain=prepared.terms.template
+        wish.names[0], urls, key.shell if key else None, plain=prepared.setup.template
     )
     _start(wish, prepared.servers, key, said)
 
@@ -67,10 +67,12 @@ def _start(
         raise KeyboardInterrupt
 
 
-def replicas_of(servers: Sequence[Server], host: str, key: secret.ApiKey | None) -> list[Replica]:
+def replicas_of(
+    servers: Sequence[Server], host: str, key: secret.ApiKey | None
+) -> list[ServerProcess]:
     """The servers, as a supervisor keeps them."""
     return [
-        Replica(number, each.command, _environment(each.changes, key), host, each.port)
+        ServerProcess(number, each.command, _environment(each.changes, key), host, each.port)
         for number, each in enumerate(servers)
     ]
 

@@ -23,9 +23,9 @@ from ...prompts import DEFAULT_INSTRUCTION, load_tokenizer
 from ...runtime.arguments import read
 from ...runtime.detect import Machine, detect
 from ...runtime.devices import share
-from ...runtime.plan import Plan, Request, plan
+from ...runtime.plan import Deployment, Plan, plan
 from ...serving import abilities, command, gate
-from ...serving.judgement import Terms
+from ...serving.judgement import ServerSetup
 from ...serving.template import check_tokenizer, template_file
 from ..screen import waiting
 
@@ -72,7 +72,7 @@ class Prepared:
     machine: Machine
     checkpoint: Checkpoint
     plan: Plan
-    terms: Terms
+    setup: ServerSetup
     """What the servers answer, and what they refuse."""
     servers: Sequence[Server]
 
@@ -102,7 +102,7 @@ def prepare(wish: Wish) -> Prepared:
         checkpoint.check_length(wish.max_length, spare=1, longest=told.longest)
     made = plan(
         machine,
-        Request(
+        Deployment(
             wish.max_length,
             reading.options,
             checkpoint.quantization,
@@ -110,8 +110,8 @@ def prepare(wish: Wish) -> Prepared:
         ),
     )
     made.check()
-    terms = _terms(wish, machine.vllm, checkpoint, template=template)
-    file = template_file(terms.instruction) if template else None
+    setup = _setup(wish, machine.vllm, checkpoint, template=template)
+    file = template_file(setup.instruction) if template else None
     devices = share(machine, wish.replicas, command.devices_of(reading))
     servers = [
         Server(
@@ -128,12 +128,12 @@ def prepare(wish: Wish) -> Prepared:
                 middleware=[gate.MIDDLEWARE],
                 passed_on=wish.passed_on,
             ),
-            {**made.environment, **own, **gate.variables(terms)},
+            {**made.environment, **own, **gate.variables(setup)},
             port,
         )
         for port, own in zip(wish.ports, devices, strict=True)
     ]
-    return Prepared(machine, checkpoint, made, terms, servers)
+    return Prepared(machine, checkpoint, made, setup, servers)
 
 
 def check_servable(whole: Checkpoint, prepared: Prepared) -> None:
@@ -184,10 +184,10 @@ def _has_template(wish: Wish, vllm: str) -> bool:
     return can and wish.template is not False
 
 
-def _terms(wish: Wish, vllm: str, checkpoint: Checkpoint, *, template: bool) -> Terms:
+def _setup(wish: Wish, vllm: str, checkpoint: Checkpoint, *, template: bool) -> ServerSetup:
     file = tokenizer_file(checkpoint.folder)
     tokenizer = load_tokenizer(file)
     instruction = DEFAULT_INSTRUCTION if wish.instruction is None else wish.instruction
     if template:
         check_tokenizer(file, instruction, wish.max_length)
-    return Terms(vllm, template, instruction, tokenizer.head, tokenizer.tail)
+    return ServerSetup(vllm, template, instruction, tokenizer.head, tokenizer.tail)

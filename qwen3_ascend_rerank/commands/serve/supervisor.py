@@ -24,7 +24,7 @@ _STANDARD_OUTPUT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class ServerProcess:
     """One server."""
 
     number: int
@@ -64,7 +64,7 @@ class Supervisor:
 
     def __init__(
         self,
-        replicas: Sequence[Replica],
+        replicas: Sequence[ServerProcess],
         announcement: str = "",
         patience: Patience | None = None,
     ) -> None:
@@ -117,7 +117,7 @@ class Supervisor:
         self._received = number
         keeping.cancel()
 
-    async def _keep(self, replica: Replica) -> None:
+    async def _keep(self, replica: ServerProcess) -> None:
         """Live after live, until there were too many failures in a row."""
         failures, patience = 0, self._patience
         while True:
@@ -134,7 +134,7 @@ class Supervisor:
             "its output above names the cause",
         )
 
-    async def _live(self, replica: Replica) -> tuple[int, float]:
+    async def _live(self, replica: ServerProcess) -> tuple[int, float]:
         """One life of a server; returns its exit status, and for how many seconds it answered."""
         process, printed = await _start(replica)
         self._running.add(process)
@@ -151,7 +151,7 @@ class Supervisor:
         answered = answer.done() and not answer.cancelled()
         return status, ended - answer.result() if answered else 0.0
 
-    async def _first_answer(self, replica: Replica) -> float:
+    async def _first_answer(self, replica: ServerProcess) -> float:
         """Wait until the server takes connections; returns when that was."""
         await answering(replica.host, replica.port, self._patience.look)
         self._say(replica, f"answers on port {replica.port}")
@@ -161,7 +161,7 @@ class Supervisor:
                 self._output.print([line.encode() for line in self._announcement.splitlines()])
         return asyncio.get_running_loop().time()
 
-    async def _relay(self, printed: asyncio.StreamReader, replica: Replica) -> None:
+    async def _relay(self, printed: asyncio.StreamReader, replica: ServerProcess) -> None:
         """Print what a server prints, line by line."""
         rest = b""
         while chunk := await printed.read(_CHUNK):
@@ -171,15 +171,15 @@ class Supervisor:
             self._print(replica, lines)
         self._print(replica, [rest])
 
-    def _say(self, replica: Replica, message: str) -> None:
+    def _say(self, replica: ServerProcess, message: str) -> None:
         self._print(replica, [f"-- replica {replica.number} {message}".encode()])
 
-    def _print(self, replica: Replica, lines: Sequence[bytes]) -> None:
+    def _print(self, replica: ServerProcess, lines: Sequence[bytes]) -> None:
         prefix = f"[{replica.number}] ".encode()
         self._output.print([prefix + line for line in lines if line])
 
 
-async def _start(replica: Replica) -> tuple[Process, asyncio.StreamReader]:
+async def _start(replica: ServerProcess) -> tuple[Process, asyncio.StreamReader]:
     """Start a server; what it prints is to be read."""
     read, write = os.pipe()
     printed = asyncio.StreamReader()

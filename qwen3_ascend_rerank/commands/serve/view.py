@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from ...serving import abilities
-from ...serving.judgement import Terms
+from ...serving.judgement import ServerSetup
 from ..screen import described_model, messages
 from . import secret
 from .address import is_loopback, url
@@ -33,12 +33,12 @@ def show_plan(model: str, prepared: Prepared) -> None:
         warn(str(warning))
 
 
-def show_access(wish: Wish, terms: Terms, key: ApiKey | None) -> None:
+def show_access(wish: Wish, setup: ServerSetup, key: ApiKey | None) -> None:
     """How clients reach the servers, and who else does."""
     loopback = is_loopback(wish.host)
-    if not terms.template:
+    if not setup.template:
         note(
-            f"{_no_template(terms)}: this package's own clients send whole prompts; plain queries "
+            f"{_no_template(setup)}: this package's own clients send whole prompts; plain queries "
             "and documents are refused, since their scores would mean nothing"
         )
     if key is None and not loopback:
@@ -88,10 +88,10 @@ def in_python(urls: Sequence[str], *, keyed: bool) -> str:
     return f"Reranker(base_url={base_url}{with_key})"
 
 
-def _no_template(terms: Terms) -> str:
-    if abilities.can(terms.version, "template"):
+def _no_template(setup: ServerSetup) -> str:
+    if abilities.can(setup.version, "template"):
         return "there is no template"
-    return f"vLLM {terms.version} applies no template"
+    return f"vLLM {setup.version} applies no template"
 
 
 def show_commands(prepared: Prepared, key: ApiKey | None) -> None:

@@ -17,7 +17,7 @@ from ...protocol import EngineInfo, closed_for_good
 from .body import Body
 from .loading import load
 from .memory import Budget, no_room, out_of_memory, ran_out_of_memory
-from .passes import Call, Line, Share
+from .passes import Call, CallQueue, Share
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class TorchEngine:
         self._body: Body | None = None
         self._info: EngineInfo | None = None
         self._calls: set[Call] = set()
-        self._line = Line()
+        self._line = CallQueue()
         self._working: asyncio.Task[None] | None = None
         self._closed = False
         # One thread: two passes at once would only slow each other down.

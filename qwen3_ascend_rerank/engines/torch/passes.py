@@ -84,7 +84,7 @@ class Share:
         return own + len(self.call.prefix) - self.known.length
 
 
-class Line:
+class CallQueue:
     """The calls that wait, who has waited longest first."""
 
     def __init__(self) -> None:

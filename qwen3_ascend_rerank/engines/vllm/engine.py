@@ -28,7 +28,7 @@ from ...prompts import PromptBatch, load_tokenizer
 from ...protocol import EngineInfo, closed_for_good, log_odds_of
 from ...runtime import probes, torch_npu
 from ...runtime.detect import Machine, detect
-from ...runtime.plan import Plan, Request, mismatches, plan
+from ...runtime.plan import Deployment, Plan, mismatches, plan
 from . import launch, library
 from .processes import Processes
 
@@ -210,7 +210,7 @@ class VLLMEngine:
         wanted = expected_in_vllm(checkpoint, self._arguments.get("hf_overrides"))
         if wanted:
             checkpoint.check_length(self._max_length, spare=1, longest=wanted.longest)
-        request = Request(
+        request = Deployment(
             self._max_length,
             self._arguments,
             checkpoint.quantization,

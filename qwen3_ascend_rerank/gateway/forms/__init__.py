@@ -11,17 +11,17 @@ nvidia     NVIDIA's
 """
 
 from .fields import Fields
-from .form import Form, Question, Refusal, Stamp
+from .form import Form, Inquiry, Refusal, Stamp
 from .rerank import JINA
-from .table import FORMS, Place, form_of, place_of
+from .table import FORMS, Destination, form_of, place_of
 
 __all__ = [
     "FORMS",
     "JINA",
+    "Destination",
     "Fields",
     "Form",
-    "Place",
-    "Question",
+    "Inquiry",
     "Refusal",
     "Stamp",
     "form_of",

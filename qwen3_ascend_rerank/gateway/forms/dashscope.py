@@ -11,7 +11,7 @@ from dataclasses import replace
 from ...results import RerankResult
 from . import rerank
 from .fields import Fields
-from .form import Form, Json, Question, Refusal, Stamp
+from .form import Form, Inquiry, Json, Refusal, Stamp
 
 _CODES = {
     401: "InvalidApiKey",
@@ -25,7 +25,7 @@ _CODES = {
 """Its own words for what went wrong; anything else is an ``InvalidParameter``."""
 
 
-def _read(fields: Fields) -> Question:
+def _read(fields: Fields) -> Inquiry:
     """Both its older form, with objects inside, and the flat one of its newer models."""
     flat = fields.inner("parameters").or_else(fields.inner("input"))
     flat = flat.or_else(fields.without("input", "parameters"))
@@ -33,7 +33,7 @@ def _read(fields: Fields) -> Question:
     return replace(question, return_documents=flat.flag("return_documents") is True)
 
 
-def _answer(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     return {
         "request_id": stamp.id,
         "model": stamp.model,

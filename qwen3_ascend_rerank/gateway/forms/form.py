@@ -13,7 +13,7 @@ Json = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Inquiry:
     """What a request asks, whatever its form."""
 
     queries: Sequence[str]
@@ -73,7 +73,7 @@ class Form:
     """Ends of the paths that it comes on, without a version."""
     is_meant: Callable[[str, Fields], bool] = lambda _version, _fields: True
     """Whether a request on one of its routes is of this form, by its version and its body."""
-    read: Callable[[Fields], Question]
+    read: Callable[[Fields], Inquiry]
     """What is asked; raises InvalidInputError for what cannot be."""
-    answer: Callable[[Question, RerankResult, Stamp], Json]
+    answer: Callable[[Inquiry, RerankResult, Stamp], Json]
     refuse: Callable[[Refusal, Stamp], Json]

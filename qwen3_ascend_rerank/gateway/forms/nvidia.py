@@ -8,12 +8,12 @@ from __future__ import annotations
 from ...results import RerankResult
 from . import rerank
 from .fields import Fields
-from .form import Form, Json, Question, Stamp
+from .form import Form, Inquiry, Json, Stamp
 
 
-def _read(fields: Fields) -> Question:
+def _read(fields: Fields) -> Inquiry:
     fields.refuse("truncate", "which is not known; send END or NONE", "END", "NONE")
-    return Question(
+    return Inquiry(
         queries=[fields.query("query")],
         documents=fields.documents("passages", "documents"),
         model=fields.text("model"),
@@ -23,7 +23,7 @@ def _read(fields: Fields) -> Question:
     )
 
 
-def _answer(_question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer(_question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     tokens = result.usage.prompt_tokens
     return {
         "rankings": [

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...results import RankedDocument, RerankResult
 from .fields import Fields
-from .form import Form, Json, Question, Refusal, Stamp
+from .form import Form, Inquiry, Json, Refusal, Stamp
 
 ROUTES = ("rerank", "reranking", "")
 """The last is a base URL to which a client added nothing."""
@@ -44,7 +44,7 @@ def refuse_other_prompts(fields: Fields) -> None:
         fields.refuse(name, "which would make another prompt than Qwen3-Reranker's; leave it out")
 
 
-def read(fields: Fields) -> Question:
+def read(fields: Fields) -> Inquiry:
     """Jina's, vLLM's and Cohere's request.
 
     ``max_chunks_per_doc``, ``priority``, ``user`` and what else there may be change no score here
@@ -53,7 +53,7 @@ def read(fields: Fields) -> Question:
     refuse_other_prompts(fields)
     activated = (fields.flag(name) for name in ("use_activation", "activation", "softmax"))
     returned = fields.flag("return_documents", "return_text")
-    return Question(
+    return Inquiry(
         queries=[fields.query("query")],
         documents=fields.documents("documents", "texts", fields=fields.names("rank_fields")),
         model=fields.text("model"),
@@ -65,19 +65,19 @@ def read(fields: Fields) -> Question:
     )
 
 
-def score_of(question: Question, one: RankedDocument) -> float:
+def score_of(question: Inquiry, one: RankedDocument) -> float:
     """What the form's own field for the score holds."""
     return one.log_odds if question.raw else one.score
 
 
-def row(question: Question, one: RankedDocument) -> dict[str, Any]:
+def row(question: Inquiry, one: RankedDocument) -> dict[str, Any]:
     """What is said of a document."""
     said = {"index": one.index, "relevance_score": score_of(question, one)}
     said |= {"log_odds": one.log_odds, "truncated": one.truncated}
     return said | ({"document": {"text": one.text}} if question.return_documents else {})
 
 
-def answer(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def answer(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     """Jina's, vLLM's and Cohere's answer in one."""
     tokens = result.usage.prompt_tokens
     return {
@@ -121,12 +121,12 @@ JINA = Form(
 # ---- Cohere's second version -----------------------------------------------------------------
 
 
-def _read_cohere(fields: Fields) -> Question:
+def _read_cohere(fields: Fields) -> Inquiry:
     question = read(fields)
     return replace(question, return_documents=fields.flag("return_documents") is True)
 
 
-def _answer_cohere(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer_cohere(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     said = answer(question, result, stamp)
     said["meta"]["api_version"] = {"version": "2"}
     return said
@@ -144,12 +144,12 @@ COHERE = replace(
 # ---- Voyage ----------------------------------------------------------------------------------
 
 
-def _read_voyage(fields: Fields) -> Question:
+def _read_voyage(fields: Fields) -> Inquiry:
     question, returned = read(fields), fields.flag("return_documents") is True
     return replace(question, return_documents=returned, cut=fields.flag("truncation") is not False)
 
 
-def _answer_voyage(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer_voyage(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     rows = [row(question, one) for one in result]
     for one in rows:
         if question.return_documents:
@@ -170,11 +170,11 @@ VOYAGE = replace(
 # ---- infinity and SGLang, whose requests are Jina's: told by the path alone -------------------
 
 
-def _read_infinity(fields: Fields) -> Question:
+def _read_infinity(fields: Fields) -> Inquiry:
     return replace(read(fields), return_documents=fields.flag("return_documents") is True)
 
 
-def _answer_infinity(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer_infinity(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     said = answer(question, result, stamp)
     for one in said["results"]:
         if question.return_documents:
@@ -182,7 +182,7 @@ def _answer_infinity(question: Question, result: RerankResult, stamp: Stamp) -> 
     return said
 
 
-def _answer_sglang(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer_sglang(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     return [
         {
             "index": one.index,

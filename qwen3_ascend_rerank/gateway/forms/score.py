@@ -9,13 +9,13 @@ from ...errors import InvalidInputError
 from ...results import RerankResult
 from . import rerank
 from .fields import Fields
-from .form import Form, Json, Question, Stamp
+from .form import Form, Inquiry, Json, Stamp
 
 _ONES = ("text_1", "queries", "data_1", "query")
 _OTHERS = ("text_2", "documents", "data_2", "items")
 
 
-def _read(fields: Fields) -> Question:
+def _read(fields: Fields) -> Inquiry:
     fields.refuse(
         "label_token_ids",
         "which asks for the probabilities of tokens of your choice; leave it out: the score is "
@@ -29,7 +29,7 @@ def _read(fields: Fields) -> Question:
             f"there are {len(queries)} queries for {len(documents)} documents; send one query, or "
             "one for each document"
         )
-    return Question(
+    return Inquiry(
         queries=queries,
         documents=documents,
         model=fields.text("model"),
@@ -39,7 +39,7 @@ def _read(fields: Fields) -> Question:
     )
 
 
-def _answer(question: Question, result: RerankResult, stamp: Stamp) -> Json:
+def _answer(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     tokens = result.usage.prompt_tokens
     return {
         "id": stamp.id,

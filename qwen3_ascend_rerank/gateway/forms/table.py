@@ -34,7 +34,7 @@ _BEFORE = re.compile(r"v\d|api|compatible-api|compatible-mode|openai")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """What a path asks for."""
 
     named: str
@@ -45,7 +45,7 @@ class Place:
     """What follows."""
 
 
-def place_of(path: str) -> Place:
+def place_of(path: str) -> Destination:
     """Take a path apart: slashes and versions may be doubled or missing."""
     parts = [part for part in path.split("/") if part]
     names = {form.name for form in FORMS}
@@ -56,7 +56,7 @@ def place_of(path: str) -> Place:
             named = part
         elif part[0] == "v":
             version = part
-    return Place(named, version, "/".join(parts))
+    return Destination(named, version, "/".join(parts))
 
 
 def form_of(path: str, body: Mapping[str, Any]) -> Form | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...results import RerankResult
 from . import rerank
 from .fields import Fields
-from .form import Form, Json, Question, Refusal, Stamp
+from .form import Form, Inquiry, Json, Refusal, Stamp
 
 _KINDS = {400: "Validation", 413: "Validation", 422: "Validation", 429: "Overloaded"}
 """Its own words for what went wrong."""
@@ -19,14 +19,14 @@ def _is_meant(_version: str, fields: Fields) -> bool:
     return "texts" in fields and not ("documents" in fields or "return_documents" in fields)
 
 
-def _read(fields: Fields) -> Question:
+def _read(fields: Fields) -> Inquiry:
     fields.refuse(
         "truncation_direction",
         "which would keep the end of a document; only its beginning is kept: send Right",
         "Right",
         "right",
     )
-    return Question(
+    return Inquiry(
         queries=[fields.query("query")],
         documents=fields.documents("texts", "documents"),
         model=fields.text("model"),
@@ -38,7 +38,7 @@ def _read(fields: Fields) -> Question:
     )
 
 
-def _answer(question: Question, result: RerankResult, _stamp: Stamp) -> Json:
+def _answer(question: Inquiry, result: RerankResult, _stamp: Stamp) -> Json:
     return [
         {
             "index": one.index,
