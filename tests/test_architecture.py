@@ -100,3 +100,11 @@ def test_importing_the_package_stays_small() -> None:
     heavy = {"torch", "torch_npu", "transformers", "vllm", "numpy", "httpx", "pydantic", "typer"}
     assert heavy.isdisjoint(loaded)
     assert len(loaded) < 300
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    places: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for name in re.findall(r"^class (?!_)(\w+)", file.read_text(encoding="utf-8"), re.M):
+            places.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
