@@ -6,8 +6,7 @@ import asyncio
 import copy
 import os
 import time
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from functools import partial
@@ -20,14 +19,14 @@ from .bridge.lifetime import Closing
 from .bridge.loop import submit
 from .checks import checked_count, checked_text, unknown_name
 from .engines import Engine, EngineInfo, EngineSpec, choose_engine
+from .engines.held import HeldEngine
+from .engines.judging import Judge
 from .engines.options import checked_options, public_options
 from .engines.served.address import checked_api_key, checked_urls
-from .engines.shared import EngineLease
-from .engines.startup import begin, examine_again, open_tokenizer
-from .errors import DocumentError, EngineDeadError, EngineError, InvalidInputError, RerankError
+from .errors import EngineError, InvalidInputError
 from .models.location import Location
-from .prompts import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer
-from .prompts.preparation import aside, prepare, weight
+from .prompts import DEFAULT_INSTRUCTION, PromptBatch
+from .prompts.preparation import aside
 from .prompts.request import (
     CALL_OPTIONS,
     NOT_GIVEN,
@@ -38,9 +37,9 @@ from .prompts.request import (
     checked_query,
 )
 from .results import RerankResult, Usage, probability
-from .results.cache import Flight, Judgement, Key, ScoreCache
-from .results.ranking import check_answer, ranked
-from .trust import STRICTNESS, Level, checked_level
+from .results.cache import Judgement
+from .results.ranking import ranked
+from .trust import checked_level
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -149,16 +148,8 @@ class Reranker(Closing):
         self.engine_options = checked_options(engine_options)
 
         self._calls = Calls()
-        self._info: EngineInfo | None = None
-        self._tokenizer: QwenTokenizer | None = None
-        self._source, self._level = self._describe_engine()
-        self._key = (
-            self._source.key
-            if isinstance(self._source, EngineSpec)
-            else ("ready", id(self._source))
-        )
-        self._cache = ScoreCache(self.cache_size)
-        self._lease = self._new_lease()
+        self._held = self._hold_engine()
+        self._judge = Judge(self._held, self.max_length, self.cache_size)
         self._inner = frozenset(self.__dict__) - before
         """What is made anew in a copy; the rest belongs to a subclass."""
 
@@ -270,12 +261,12 @@ class Reranker(Closing):
             timeout: as in the constructor, for this call; None: no limit.
         """
         limit = call_options(self, {"timeout": timeout})["timeout"]
-        return wait(self._calls.submit(self._start, limit))
+        return wait(self._calls.submit(self._held.start, limit))
 
     async def astart(self, *, timeout: float | NotGiven | None = NOT_GIVEN) -> EngineInfo:
         """`start` for asyncio."""
         limit = call_options(self, {"timeout": timeout})["timeout"]
-        return await asyncio.wrap_future(self._calls.submit(self._start, limit))
+        return await asyncio.wrap_future(self._calls.submit(self._held.start, limit))
 
     def close(self) -> None:
         """End calls in flight with `RerankerClosedError`, and give the engine back."""
@@ -325,12 +316,11 @@ class Reranker(Closing):
         places = {"model": self._place, "tokenizer": self._tokenizer_place}
         return {name: place for name, place in places.items() if place is not None}
 
-    def _describe_engine(self) -> tuple[Engine | EngineSpec, Level]:
-        """The engine, or all that it takes to make it, and what it must show."""
-        model, urls = self.model, checked_urls(self.base_url)
+    def _hold_engine(self) -> HeldEngine:
+        model, urls, places = self.model, checked_urls(self.base_url), self._places()
         if not isinstance(model, str | None):
-            return model, "off" if self.selfcheck == "auto" else self.selfcheck
-        places = self._places()
+            level = "off" if self.selfcheck == "auto" else self.selfcheck
+            return HeldEngine(model, level, places)
         files = {name: place.real for name, place in places.items()}
         spec = EngineSpec(
             choose_engine(self.engine, model, served=bool(urls)),
@@ -343,53 +333,11 @@ class Reranker(Closing):
             called=model,
             state=tuple(place.state for place in places.values()),
         )
-        return spec, self.selfcheck
-
-    @property
-    def _tokenizer_file(self) -> str | None:
-        return self._tokenizer_place.real if self._tokenizer_place else None
-
-    def _new_lease(self) -> EngineLease:
-        start = partial(begin, self._source, self._level, self._tokenizer_file)
-        lease = EngineLease(self._key, start, STRICTNESS[self._level])
-        weakref.finalize(self, lease.drop).atexit = False
-        return lease
-
-    async def _started(self) -> tuple[Engine, QwenTokenizer]:
-        if self._lease.stale:
-            self._lease = self._new_lease()
-        self._refuse_other_folders()
-        engine = await self._lease.engine()
-        await self._lease.demand(STRICTNESS[self._level], self._examine)
-        if self._tokenizer is None:
-            self._tokenizer = await asyncio.to_thread(
-                open_tokenizer, self._tokenizer_file or engine.info.tokenizer
-            )
-            # The engine may have been started by somebody who calls the same model otherwise.
-            self._info = (
-                replace(engine.info, model=self._place.asked) if self._place else engine.info
-            )
-        return engine, self._tokenizer
-
-    async def _examine(self, engine: Engine) -> None:
-        await examine_again(engine, self._source, self._level, self._tokenizer_file)
-
-    def _refuse_other_folders(self) -> None:
-        for name, place in self._places().items():
-            if place.mistaken:
-                raise InvalidInputError(
-                    f"{name} is {place.asked!r}, which was no folder when this Reranker was made, "
-                    f"and is one now; make another one with {name}='./{place.asked}' for the "
-                    "folder, or rename it to have the hub's"
-                )
-
-    async def _start(self) -> EngineInfo:
-        engine, _ = await self._started()
-        return self._info or engine.info
+        return HeldEngine(spec, self.selfcheck, places)
 
     async def _close(self) -> None:
         await self._calls.end()
-        await self._lease.release()
+        await self._held.release()
 
     # -- one call --------------------------------------------------------------------------------
 
@@ -402,7 +350,7 @@ class Reranker(Closing):
 
     async def _rerank(self, request: Request) -> RerankResult:
         began = time.perf_counter()
-        judgements, batches = await self._judge(request)
+        judgements, batches = await self._judge.judge(request)
         result = await aside(len(judgements), self._result, request, judgements, batches)
         seconds = time.perf_counter() - began
         return replace(result, usage=replace(result.usage, seconds=seconds))
@@ -410,7 +358,7 @@ class Reranker(Closing):
     def _result(
         self, request: Request, judgements: list[Judgement], batches: list[PromptBatch]
     ) -> RerankResult:
-        info, scored = self._info, sum(map(len, batches))
+        info, scored = self._held.info, sum(map(len, batches))
         return RerankResult(
             documents=ranked(request, judgements),
             query=request.query,
@@ -428,85 +376,10 @@ class Reranker(Closing):
         )
 
     async def _score(self, request: Request) -> list[float]:
-        judgements, _ = await self._judge(request)
+        judgements, _ = await self._judge.judge(request)
         return await aside(
             len(judgements), lambda: [probability(one.log_odds) for one in judgements]
         )
-
-    async def _judge(self, request: Request) -> tuple[list[Judgement], list[PromptBatch]]:
-        """A judgement for each document, and the prompts that the engine had to score for them.
-
-        Equal documents are scored once, and known ones not at all. With a cache, nor are those that
-        another call is having scored: this one waits for it, and asks for itself if nothing comes.
-        """
-        texts, documents = request.documents, weight(request.documents)
-        keys = await aside(documents, self._cache.keys, request.instruction, request.query, texts)
-        text_of = await aside(documents, lambda: dict(zip(keys, texts, strict=True)))
-        known: dict[Key, Judgement] = {}
-        batches: list[PromptBatch] = []
-        wanted, alone = list(text_of), False
-        while wanted:
-            flight = Flight()
-            try:
-                outlook = await aside(len(wanted), self._cache.look_up, wanted, flight, alone=alone)
-                if outlook.new:
-                    batch, judgements = await self._ask(
-                        request, [text_of[key] for key in outlook.new]
-                    )
-                    batches.append(batch)
-                    judged = dict(zip(outlook.new, judgements, strict=True))
-                    await aside(len(judged), self._cache.keep, flight, judged)
-            except Exception:
-                flight.failed = True
-                raise
-            finally:
-                self._cache.end(flight)
-                flight.land()
-            known |= outlook.known | flight.judged
-            others = set(outlook.awaited.values())
-            for other in others:
-                await other.landed()
-                known |= {key: other.judged[key] for key in outlook.awaited if key in other.judged}
-            wanted = [key for key in outlook.awaited if key not in known]
-            alone = any(other.failed for other in others)
-        return await aside(len(keys), lambda: [known[key] for key in keys]), batches
-
-    async def _ask(
-        self, request: Request, documents: list[str]
-    ) -> tuple[PromptBatch, list[Judgement]]:
-        """Prompts for `documents`, and what the engine says of them."""
-        engine, tokenizer = await self._started()
-        info = engine.info
-        batch = await prepare(
-            tokenizer,
-            request.instruction,
-            request.query,
-            documents,
-            min(self.max_length, info.max_length),
-            as_text=info.takes_text,
-        )
-        try:
-            log_odds = await engine.score(batch)
-        except EngineDeadError:
-            self._lease.disown()
-            raise
-        except DocumentError as error:  # it counts what it was asked, not what the caller passed
-            raise error.at(request.documents.index(documents[error.index])) from None
-        except RerankError:
-            raise
-        except Exception as error:
-            raise EngineError(
-                f"the {info.engine} engine failed on {len(batch)} documents: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return batch, await aside(len(batch), _judgements, info, log_odds, batch)
-
-
-def _judgements(info: EngineInfo, log_odds: Sequence[float], batch: PromptBatch) -> list[Judgement]:
-    check_answer(info.engine, log_odds, len(batch), info.dtype)
-    return [
-        Judgement(float(value), cut) for value, cut in zip(log_odds, batch.truncated, strict=True)
-    ]
 
 
 def fixed_setting(name: str, owner: str) -> InvalidInputError:

@@ -105,6 +105,8 @@ def test_importing_the_package_stays_small() -> None:
 def test_no_two_classes_have_the_same_name() -> None:
     places: dict[str, list[str]] = {}
     for file in sorted(PACKAGE.rglob("*.py")):
-        for name in re.findall(r"^class (?!_)(\w+)", file.read_text(encoding="utf-8"), re.M):
+        for name in re.findall(
+            r"^class (?!_)(\w+)", file.read_text(encoding="utf-8"), re.MULTILINE
+        ):
             places.setdefault(name, []).append(str(file.relative_to(ROOT)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -402,9 +402,9 @@ def test_rerankers_of_one_engine_start_it_once_and_the_last_closes_it() -> None:
 
 def test_equal_settings_share_one_loaded_model(lexical: Reranker) -> None:
     with Reranker("lexical", top_n=1, instruction="Another one") as other:
-        assert other._lease._engine is lexical._lease._engine
+        assert other._held.lease._engine is lexical._held.lease._engine
     with Reranker("lexical", max_length=512) as other:
-        assert other._lease._engine is not lexical._lease._engine
+        assert other._held.lease._engine is not lexical._held.lease._engine
     assert len(lexical.rerank(QUERY, PASSAGES)) == 3
 
 
@@ -424,7 +424,7 @@ def test_copies_have_the_same_settings_and_share_the_engine(
     with Reranker("lexical", top_n=2, threshold=0.1, timeout=60) as original:
         with duplicate(original) as twin:
             assert repr(twin) == repr(original)
-            assert twin._lease._engine is lexical._lease._engine
+            assert twin._held.lease._engine is lexical._held.lease._engine
             assert twin.rerank(QUERY, PASSAGES).texts == original.rerank(QUERY, PASSAGES).texts
 
 
@@ -583,9 +583,9 @@ def test_a_copy_has_the_key_and_a_pickle_has_not(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("QWEN3_RERANK_API_KEY", raising=False)
     options = {"headers": {"X-Key": "grain"}, "attempts": 2}
     reranker = Reranker(base_url="http://127.0.0.1:1", api_key="seed", engine_options=options)
-    assert copy.copy(reranker)._key == copy.deepcopy(reranker)._key == reranker._key
-    assert pickle.loads(pickle.dumps(reranker))._key != reranker._key
-    for written in (repr(reranker), str(pickle.dumps(reranker)), repr(reranker._key)):
+    assert copy.copy(reranker)._held.key == copy.deepcopy(reranker)._held.key == reranker._held.key
+    assert pickle.loads(pickle.dumps(reranker))._held.key != reranker._held.key
+    for written in (repr(reranker), str(pickle.dumps(reranker)), repr(reranker._held.key)):
         assert "seed" not in written
         assert "grain" not in written
 

@@ -123,7 +123,12 @@ def test_the_prompts_are_those_that_are_made_in_one_go(encoded: list[int]) -> No
         with Reranker(engine, max_length=2000) as reranker:
             reranker.rerank(QUERY, documents)
             expected = build_batch(
-                reranker._tokenizer, reranker.instruction, QUERY, documents, 2000, as_text=as_text
+                reranker._held.tokenizer,
+                reranker.instruction,
+                QUERY,
+                documents,
+                2000,
+                as_text=as_text,
             )
         assert len(encoded) > 3
         assert seen.pop() == expected
@@ -308,6 +313,6 @@ def test_crowds_with_cancellations_get_right_answers_and_leave_nothing_behind() 
                     continue
                 assert sorted(found.texts) == sorted(documents)
                 assert [float(one.text) for one in found] == [one.log_odds for one in found]
-            assert not reranker._cache._flying
+            assert not reranker._judge._cache._flying
 
     asyncio.run(crowd())

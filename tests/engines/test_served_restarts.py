@@ -78,7 +78,7 @@ def test_a_killed_server_that_comes_back_as_another_is_an_error(
     server.kill()
     with ThreadPoolExecutor(1) as thread:
         call = thread.submit(found, reranker)
-        assert wait_until(lambda: not submit(reranker._lease.engine()).result()._replicas.up)
+        assert wait_until(lambda: not submit(reranker._held.lease.engine()).result()._replicas.up)
         server.dialect = OTHER
         server.start()
         with pytest.raises(RerankError, match=r"gives .* as log-odds"):

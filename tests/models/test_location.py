@@ -96,7 +96,7 @@ class TestAnotherWorkingFolder:
             monkeypatch.chdir(folders[0].parent)
             with Reranker("here/m") as other, Reranker(folders[0] / "m") as third:
                 assert scores(other) == pytest.approx(expected[0], abs=1e-5)
-                assert len({each._lease._engine for each in (one, other, third)}) == 1
+                assert len({each._held.lease._engine for each in (one, other, third)}) == 1
                 assert other.start().model == "here/m"
                 assert third.start().model == str(folders[0] / "m")
 
@@ -113,7 +113,7 @@ class TestAnotherWorkingFolder:
         with Reranker("./m", tokenizer="./m") as original:
             monkeypatch.chdir(folders[1])
             with duplicate(original) as twin:
-                assert twin._lease._engine is original._lease._engine
+                assert twin._held.lease._engine is original._held.lease._engine
                 assert repr(twin) == repr(original)
                 assert twin.model == "./m"
 
@@ -136,7 +136,7 @@ class TestAnotherWorkingFolder:
         with RerankComponent(model="./m", tokenizer="m") as original:
             monkeypatch.chdir(folders[1])
             with duplicate(original) as twin:
-                assert twin._core._lease._engine is original._core._lease._engine
+                assert twin._core._held.lease._engine is original._core._held.lease._engine
 
     def test_changes_no_ready_engine(
         self, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
@@ -207,12 +207,12 @@ class TestFiles:
         shutil.copy(models[0] / "tokenizer.json", file)
         monkeypatch.chdir(tmp_path)
         with Reranker(models[0], tokenizer="tokenizer.json") as one:
-            before = one._key
+            before = one._held.key
             assert one.tokenizer == "tokenizer.json"
             assert one._tokenizer_place.real == str(file)
         file.write_bytes(file.read_bytes())
         with Reranker(models[0], tokenizer="tokenizer.json") as other:
-            assert other._key != before
+            assert other._held.key != before
 
 
 def test_a_tokenizer_is_read_again_when_its_file_is_another(

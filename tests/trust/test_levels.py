@@ -44,7 +44,7 @@ def test_rerankers_that_differ_in_the_level_share_one_loaded_model(levels: tuple
     with Reranker("lexical", selfcheck=levels[0]) as one:
         with Reranker("lexical", selfcheck=levels[1]) as other:
             assert one.rerank(QUERY, DOCUMENTS).scores == other.rerank(QUERY, DOCUMENTS).scores
-            assert one._lease._engine is other._lease._engine
+            assert one._held.lease._engine is other._held.lease._engine
 
 
 def test_who_asks_for_more_gets_it_before_the_first_score() -> None:
@@ -106,7 +106,7 @@ def test_servers_in_use_are_asked_anew_for_who_asks_for_more(
         before = [len(server.scored) for server in servers]
         with client(servers, selfcheck="auto") as careful:
             careful.start()
-            assert careful._lease._engine is careless._lease._engine
+            assert careful._held.lease._engine is careless._held.lease._engine
             after = [len(server.scored) for server in servers]
             assert all(more > less for more, less in zip(after, before, strict=True))
             careful.start()
@@ -138,7 +138,7 @@ def test_a_check_that_none_passed_is_asked_of_none_that_comes_later(servers: lis
 
     async def run() -> None:
         with client(servers) as reranker:
-            engine = reranker._source.make()
+            engine = reranker._held.source.make()
         try:
             await engine.start()
             await engine.admit(fine)

@@ -392,7 +392,7 @@ def test_copies_share_one_engine_and_close_one_by_one(loaded, nodes):
     one.start()
     one.close()
     assert [len(rank(other, nodes)) for other in others] == [1, 2, 3, 1]
-    assert len({id(other._core._lease._engine) for other in others}) == 1
+    assert len({id(other._core._held.lease._engine) for other in others}) == 1
     for other in others:
         other.close()
     with pytest.raises(RerankerClosedError):

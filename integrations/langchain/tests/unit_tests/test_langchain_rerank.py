@@ -457,7 +457,7 @@ def test_copies_share_one_engine_and_close_one_by_one(loaded, documents):
     one.start()
     one.close()
     assert [len(c.compress_documents(documents, QUERY)) for c in others] == [1, 2, 3, 1]
-    engines = {id(other._core._lease._engine) for other in others}
+    engines = {id(other._core._held.lease._engine) for other in others}
     assert len(engines) == 1
     for other in others:
         other.close()
