@@ -17,6 +17,9 @@ STANDARD_SUITE := $(VENV)/standard-suite
 CARD := tests/ascend/card
 # SDKs and rerankers of others, which ask a real gateway; laid over it without what they depend on.
 CLIENTS := $(VENV)/clients
+# Ray Serve, and the schemas of Kubernetes, laid over it in the same way.
+RAY := $(VENV)/ray
+KUBERNETES := $(VENV)/kubernetes
 SOURCES := qwen3_ascend_rerank integrations scripts benchmarks notebooks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
@@ -46,13 +49,15 @@ test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on al
 	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
 		tests/test_architecture.py tests/test_reranker_settings.py tests/results tests/components
 
-test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS)  ## Run the slow tests too, and those with other releases
+test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full
 	PYTHONPATH=$(OLDEST_FRAMEWORKS) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m pytest integrations \
 		-W "ignore:The 'validate_default' attribute"
 	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
+	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py -m full
+	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
 	$(BIN)/python scripts/test_vllm_versions.py
 
 dist: $(VENV)/test  ## Build the three packages into dist/, and check them
@@ -118,6 +123,16 @@ $(CLIENTS): $(BIN)/python
 		'llama-index-postprocessor-tei-rerank==0.6.0' 'haystack-ai==3.4.1' 'vllm-haystack==3.0.1' \
 		'xinference-client==4.1.0' aiolimiter backoff fastavro fastuuid h2 hpack httpx-sse hyperframe \
 		lazy-imports posthog types-requests
+
+# What else it needs, vLLM has brought.
+$(RAY): $(VENV)/vllm
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
+		'ray==2.60.0' aiohttp-cors colorful distlib google-api-core google-auth grpcio-reflection mmh3 msgpack \
+		opencensus opencensus-context opentelemetry-exporter-prometheus proto-plus py-spy pyasn1 \
+		pyasn1-modules python-discovery smart-open virtualenv
+
+$(KUBERNETES): $(VENV)/vllm
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'kubernetes-validate==1.37.0' importlib-resources
 
 $(STANDARD_SUITE): $(BIN)/python
 	$(BIN)/python -m pip install --quiet --target $@ 'langchain-tests==1.1.9'

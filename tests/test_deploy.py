@@ -16,8 +16,8 @@ import typer
 import yaml
 
 from qwen3_ascend_rerank.commands.program import app
-from qwen3_ascend_rerank.commands.serve.secret import VARIABLES
 from qwen3_ascend_rerank.commands.serve.supervisor import Patience
+from qwen3_ascend_rerank.gateway.secret import VARIABLES
 from qwen3_ascend_rerank.gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).parents[1]

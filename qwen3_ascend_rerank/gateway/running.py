@@ -67,7 +67,7 @@ def run(
         RerankError: the engine can never be used; or what `beside` raised.
         KeyboardInterrupt: it was ended by SIGINT.
     """
-    lines = _log_requests() if log_requests else None
+    lines = written_aside() if log_requests else None
     try:
         asyncio.run(_run(reranker, settings, keys, socket, on_ready, beside))
     finally:
@@ -120,7 +120,7 @@ async def _run(
         companion.result()
 
 
-def _log_requests() -> QueueListener:
+def written_aside() -> QueueListener:
     """Have the lines written by a thread: whoever reads them too slowly holds up no request."""
     lines: queue.Queue[logging.LogRecord] = queue.Queue(_LINES)
     writer = logging.StreamHandler(sys.stderr)

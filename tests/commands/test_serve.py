@@ -21,9 +21,9 @@ from qwen3_ascend_rerank import Reranker, models
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.commands.serve.address import check_free, is_loopback, near, url
-from qwen3_ascend_rerank.commands.serve.secret import find_key
 from qwen3_ascend_rerank.commands.serve.view import shell_line
 from qwen3_ascend_rerank.errors import InvalidInputError, UnsupportedModelError
+from qwen3_ascend_rerank.gateway.secret import find_key
 from qwen3_ascend_rerank.models import Checkpoint, tokenizer_file
 from qwen3_ascend_rerank.models.lexical import checkpoint_folder
 from qwen3_ascend_rerank.prompts import load_tokenizer

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.commands.program import app
-from qwen3_ascend_rerank.commands.serve.secret import find_keys
+from qwen3_ascend_rerank.gateway.secret import find_keys
 from tests.support.gateways import KEY, RunningGateway
 from tests.support.processes import wait_until
 from tests.support.servers import PROGRAM, free_port

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
+from qwen3_ascend_rerank.gateway.ray_settings import RaySettings
 from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, ReadOptions
 from qwen3_ascend_rerank.runtime.versions import NEWEST_KNOWN
@@ -38,7 +40,7 @@ LESS = {
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
 PROJECTS = ("", "integrations/langchain", "integrations/llama-index")
 SYSTEM = (
-    *("docker", "openssl", "useradd", "install", "systemctl", "journalctl", "git", "cd"),
+    *("docker", "openssl", "useradd", "install", "systemctl", "journalctl", "git", "cd", "kubectl"),
     *("export", "jupyter", "python3"),
 )
 """Programs of the reader's machine, which are given files of ours."""
@@ -75,6 +77,7 @@ class Terminal:
             "pip": _requirements,
             "python": _script,
             "curl": _asks,
+            "serve": _ray_serve,
             **dict.fromkeys(("printf", "echo"), _shell),
             **dict.fromkeys(SYSTEM, _files),
         }
@@ -164,9 +167,21 @@ def _files(_: str, words: list[str]) -> None:
     made = words[words.index(">") + 1 :] if ">" in words else []
     for word in words:
         if word.startswith("deploy/") and word not in made:
-            assert (ROOT / word).is_file(), word
+            assert (ROOT / word).exists(), word
         if word == "notebooks":
             assert (ROOT / word).is_dir()
+
+
+def _ray_serve(_: str, words: list[str]) -> None:
+    """Ray's command, with a file of ours or the application and arguments that it takes."""
+    action, what, *arguments = words
+    assert action in ("run", "deploy")
+    if what.endswith(".yaml"):
+        assert (ROOT / what).is_file()
+        return
+    module, _, name = what.partition(":")
+    assert getattr(import_module(module), name)
+    RaySettings(**dict(one.split("=", 1) for one in arguments))
 
 
 def _asks(_: str, words: list[str]) -> None:

@@ -5,7 +5,6 @@ bare         vLLM's own server, or several
 preparation  from what was asked for to the commands of these servers
 supervisor   keeps several running; leash ties each to it, printing relays what they say
 address      where to listen
-secret       who may come in
 view         what a person is told
 """
 
@@ -17,9 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from ...components.settings import ENVIRONMENT_PREFIX, RerankSettings
+from ...gateway import secret
 from ...prompts import DEFAULT_INSTRUCTION
 from ..options import default, json_object, setting
-from . import secret
 from .address import LAST_PORT
 from .bare import serve_bare
 from .gateway import Where, serve_gateway

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ...errors import EngineError
+from ...gateway import secret
 from ...models import open_checkpoint
 from ...serving import ready
-from . import secret
 from .address import check_free, near, url
 from .preparation import Prepared, Server, Wish, check_servable, prepare
 from .supervisor import ServerProcess, Supervisor

@@ -14,11 +14,11 @@ from ...components.settings import RERANKER_FIELDS, RerankSettings
 from ...engines import choose_engine
 from ...engines.served.address import checked_urls
 from ...errors import MissingDependencyError
+from ...gateway.secret import ApiKey, Keyring
 from ..screen import described_model
 from .address import LOOPBACK, check_free, free_ports, is_loopback, url
 from .bare import check_weights, given_up, replicas_of
 from .preparation import Prepared, Wish, prepare
-from .secret import ApiKey, Keyring
 from .supervisor import Supervisor
 from .view import OPEN, in_python, show_commands, show_plan, tell, warn
 from .view import ready as ready_text

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from ...gateway import secret
+from ...gateway.secret import ApiKey
 from ...serving import abilities
 from ...serving.judgement import ServerSetup
 from ..screen import described_model, messages
-from . import secret
 from .address import is_loopback, url
 from .preparation import Prepared, Wish
-from .secret import ApiKey
 
 OPEN = "there is no API key: whoever reaches the port can use the model"
 _OPEN_ROUTES = "/classify, /score, /rerank, /pooling and /tokenize"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ...engines.served.address import API_KEY_VARIABLE, checked_api_key
-from ...errors import InvalidInputError
-from ...gateway.keys import named_keys
+from ..engines.served.address import API_KEY_VARIABLE, checked_api_key
+from ..errors import InvalidInputError
+from .keys import named_keys
 
 VARIABLE = "VLLM_API_KEY"
 """Where vLLM looks for it."""
