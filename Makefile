@@ -47,7 +47,7 @@ test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 
 test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on all: ROOM=prompts
 	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
-		tests/test_architecture.py tests/test_reranker_settings.py tests/results tests/components
+		tests/test_architecture.py tests/reranker tests/results tests/components
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full

@@ -22,9 +22,9 @@ from .errors import (
     UnsupportedServerError,
 )
 from .prompts import DEFAULT_INSTRUCTION
-from .prompts.request import NOT_GIVEN, NotGiven
+from .prompts.request import NOT_GIVEN, NotGiven, RerankRequest
 from .reranker import DEFAULT_MODEL, Reranker
-from .results import RankedDocument, RerankResult, Usage
+from .results import RankedDocument, RerankOutcome, RerankResult, Usage
 
 __version__ = "0.1.0"
 
@@ -48,6 +48,8 @@ __all__ = [
     "QueryTooLongError",
     "RankedDocument",
     "RerankError",
+    "RerankOutcome",
+    "RerankRequest",
     "RerankResult",
     "RerankTimeoutError",
     "Reranker",

@@ -17,13 +17,23 @@ from typing import Any
 
 import typer
 
-from qwen3_ascend_rerank import RankedDocument, Reranker, RerankError, RerankResult, Usage
+from qwen3_ascend_rerank import (
+    RankedDocument,
+    Reranker,
+    RerankError,
+    RerankOutcome,
+    RerankResult,
+    Usage,
+)
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.components.settings import ENVIRONMENT_PREFIX, RerankSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 
-METHODS = ("rerank", "arerank", "score", "ascore", "start", "astart", "close", "aclose")
+METHODS = (
+    *("rerank", "arerank", "score", "ascore", "score_pairs", "ascore_pairs"),
+    *("rerank_many", "arerank_many", "start", "astart", "close", "aclose"),
+)
 FROM_ENVIRONMENT = frozenset(RerankSettings.model_fields)
 
 
@@ -45,6 +55,12 @@ def methods() -> str:
 def call_options() -> str:
     """The parameters of `rerank`."""
     rows = [(f"`{name}`", text) for name, text in arguments(Reranker.rerank).items()]
+    return table(("parameter", "meaning"), rows)
+
+
+def many_options() -> str:
+    """The parameters of `rerank_many`."""
+    rows = [(f"`{name}`", text) for name, text in arguments(Reranker.rerank_many).items()]
     return table(("parameter", "meaning"), rows)
 
 
@@ -87,6 +103,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "RerankResult": attributes(RerankResult),
     "RankedDocument": attributes(RankedDocument),
     "Usage": attributes(Usage),
+    "rerank_many": many_options,
+    "RerankOutcome": attributes(RerankOutcome),
     "errors": errors,
     "commands": commands,
 }

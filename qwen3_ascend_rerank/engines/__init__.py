@@ -5,7 +5,6 @@ options  `engine_options`: read-only, and their secrets out of sight
 startup  made, started, and checked before anyone may use it
 shared   one engine for all that ask for the same
 held     an engine as one Reranker has it: its share, its tokenizer, its errors
-judging  a request's documents judged, each pair once
 torch/   transformers on an NPU, a GPU or a CPU: the reference
 vllm/    vLLM in process, on NPUs through vllm-ascend
 served/  models that run elsewhere

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -44,6 +44,87 @@ class Request:
     top_n: int | None
     threshold: float | None
     timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """One of many requests, for `Reranker.rerank_many`.
+
+    What it leaves out is as the call or the Reranker has it. Nothing is checked before its turn.
+    """
+
+    query: str
+    """What is asked; not empty."""
+    documents: Iterable[str]
+    """The texts to rank."""
+    id: Any = None
+    """Whatever tells the request from others; it comes back with the outcome."""
+    top_n: int | NotGiven | None = NOT_GIVEN
+    threshold: float | NotGiven | None = NOT_GIVEN
+    instruction: str | NotGiven | None = NOT_GIVEN
+    timeout: float | NotGiven | None = NOT_GIVEN
+
+    @classmethod
+    def of(cls, given: Any) -> RerankRequest:
+        """A request from a mapping with the names above, or from a pair (query, documents).
+
+        Raises:
+            InvalidInputError: it is neither, or has no query or documents, or more than there is.
+        """
+        if isinstance(given, RerankRequest):
+            return given
+        if isinstance(given, Mapping):
+            names = list(cls.__dataclass_fields__)
+            if unknown := [name for name in given if name not in names]:
+                raise unknown_name(str(unknown[0]), "field of a request", names)
+            if missing := [name for name in ("query", "documents") if name not in given]:
+                raise InvalidInputError(f"the request has no {' and no '.join(missing)}")
+            return cls(**given)
+        if isinstance(given, tuple | list) and len(given) == 2:
+            return cls(*given)
+        raise InvalidInputError(
+            f"the request is {described(given)}; pass a RerankRequest, a mapping, or a pair "
+            "(query, documents)"
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it sets for itself."""
+        given = {name: getattr(self, name) for name in CALL_OPTIONS}
+        return {name: value for name, value in given.items() if value is not NOT_GIVEN}
+
+
+def checked_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs of a query and a document."""
+    advice = "pass a list of pairs (query, document)"
+    if isinstance(pairs, str | bytes | Mapping) or not isinstance(pairs, Iterable):
+        raise InvalidInputError(f"pairs is {described(pairs)}; {advice}")
+    checked = []
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidInputError(f"pairs[{index}] is {described(pair)}; {advice}")
+        query, document = pair
+        if not isinstance(document, str):
+            raise InvalidInputError(
+                f"pairs[{index}] has {described(document)} as its document; pass a str"
+            )
+        try:
+            checked.append((checked_query(query), document))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"pairs[{index}]: {error}") from None
+    return checked
+
+
+CHARACTERS_A_TOKEN = 3
+"""Of text, about: fewer in Chinese, more in English."""
+TOKENS_OF_TEMPLATE = 60
+
+
+def estimated_tokens(query: str, documents: Sequence[str], max_length: int) -> int:
+    """About how many tokens the prompts of a request have, without tokenising them; at least 1."""
+    around = TOKENS_OF_TEMPLATE + len(query) // CHARACTERS_A_TOKEN
+    lengths = (around + len(document) // CHARACTERS_A_TOKEN for document in documents)
+    return max(1, sum(min(max_length, length) for length in lengths))
 
 
 def checked_query(query: str) -> str:

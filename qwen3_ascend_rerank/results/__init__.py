@@ -2,12 +2,14 @@
 
 records   one document with its score; what a call took
 result    the documents of a call, best first
+outcome   what came of one of many requests
 ranking   from scores to an order, by log-odds
 cache     scores that are remembered
 printing  documents as a table, in a terminal and in a notebook
 """
 
+from .outcome import RerankOutcome
 from .records import RankedDocument, Usage, probability
 from .result import RerankResult
 
-__all__ = ["RankedDocument", "RerankResult", "Usage", "probability"]
+__all__ = ["RankedDocument", "RerankOutcome", "RerankResult", "Usage", "probability"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..engines.held import HeldEngine
 from ..errors import DocumentError
 from ..prompts import PromptBatch
 from ..prompts.preparation import aside, prepare, weight
@@ -11,7 +12,6 @@ from ..prompts.request import Request
 from ..protocol import EngineInfo
 from ..results.cache import Flight, Judgement, Key, ScoreCache
 from ..results.ranking import check_answer
-from .held import HeldEngine
 
 
 class Judge:

@@ -1,4 +1,4 @@
-"""Reranker: what both ecosystems and the command line call."""
+"""What is called: the settings of a Reranker, its calls, its copies."""
 
 from __future__ import annotations
 
@@ -6,40 +6,56 @@ import asyncio
 import copy
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self
 
-from .bridge.calls import Calls, wait
-from .bridge.lifetime import Closing
-from .bridge.loop import submit
-from .checks import checked_count, checked_text, unknown_name
-from .engines import Engine, EngineInfo, EngineSpec, choose_engine
-from .engines.held import HeldEngine
-from .engines.judging import Judge
-from .engines.options import checked_options, public_options
-from .engines.served.address import checked_api_key, checked_urls
-from .errors import EngineError, InvalidInputError
-from .models.location import Location
-from .prompts import DEFAULT_INSTRUCTION, PromptBatch
-from .prompts.preparation import aside
-from .prompts.request import (
+from ..bridge.calls import Calls, wait
+from ..bridge.lifetime import Closing
+from ..bridge.loop import submit
+from ..bridge.turns import Turns
+from ..checks import checked_count, checked_flag, checked_text, unknown_name
+from ..engines import Engine, EngineInfo, EngineSpec, choose_engine
+from ..engines.held import HeldEngine
+from ..engines.options import checked_options, public_options
+from ..engines.served.address import checked_api_key, checked_urls
+from ..errors import EngineError, InvalidInputError
+from ..models.location import Location
+from ..prompts import DEFAULT_INSTRUCTION, PromptBatch
+from ..prompts.preparation import aside
+from ..prompts.request import (
     CALL_OPTIONS,
     NOT_GIVEN,
     NotGiven,
     Request,
+    RerankRequest,
     call_options,
     checked_documents,
+    checked_pairs,
     checked_query,
+    estimated_tokens,
 )
-from .results import RerankResult, Usage, probability
-from .results.cache import Judgement
-from .results.ranking import ranked
-from .trust import checked_level
+from ..results import RerankOutcome, RerankResult, Usage, probability
+from ..results.cache import Judgement
+from ..results.ranking import ranked
+from ..trust import checked_level
+from .judging import Judge
+from .many import TOKENS_IN_FLIGHT, Given, Many
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -254,6 +270,92 @@ class Reranker(Closing):
         call = self._calls.submit(partial(self._score, request), request.timeout)
         return await asyncio.wrap_future(call)
 
+    def score_pairs(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        timeout: float | NotGiven | None = NOT_GIVEN,
+    ) -> list[float]:
+        """P("yes") in [0, 1] of every (query, document), in input order.
+
+        Pairs of one query are scored together, wherever they stand, so that they share a prefix.
+
+        Args:
+            pairs: queries and documents; many queries may take part.
+            instruction: as in the constructor, for this call.
+            timeout: as in the constructor, for this call; None: no limit.
+
+        Raises:
+            RerankError: as `rerank`.
+        """
+        work, limit = self._pairs_work(pairs, instruction=instruction, timeout=timeout)
+        return wait(self._calls.submit(work, limit))
+
+    async def ascore_pairs(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        timeout: float | NotGiven | None = NOT_GIVEN,
+    ) -> list[float]:
+        """`score_pairs` for asyncio, from any event loop."""
+        work, limit = self._pairs_work(pairs, instruction=instruction, timeout=timeout)
+        return await asyncio.wrap_future(self._calls.submit(work, limit))
+
+    def rerank_many(
+        self,
+        requests: Iterable[Given],
+        *,
+        ordered: bool = True,
+        tokens_in_flight: int = TOKENS_IN_FLIGHT,
+        progress: bool = False,
+        **options: Any,
+    ) -> Iterator[RerankOutcome]:
+        """Rank any number of requests, many at once, in bounded memory.
+
+        The requests are read as there is room for them, in the thread that takes the outcomes. A
+        request that cannot be used, or fails, is an outcome with its error, and the others go on.
+        To leave the loop early ends what is under way.
+
+        Args:
+            requests: each a `RerankRequest`, a mapping with its fields, or (query, documents).
+            ordered: outcomes in the order of the requests; else as they end, each with its index.
+            tokens_in_flight: about how many tokens of prompts may be held at once, by the length
+                of the texts; enough for several batches of the engine.
+            progress: show requests, pairs, tokens a second and the time left on standard error.
+            options: `top_n`, `threshold`, `instruction`, `timeout` for those requests that do not
+                have their own. A timeout counts for each request, waiting for the engine included.
+
+        Yields:
+            One outcome for each request.
+
+        Raises:
+            InvalidInputError: an option that cannot be used.
+            ModelError: the checkpoint cannot be used.
+            EngineError: the engine could not start.
+            RerankerClosedError: the Reranker is closed, or was closed meanwhile.
+        """
+        many = self._many(options, tokens_in_flight, ordered, progress)
+        return many.outcomes(requests, partial(self.start, timeout=None))
+
+    def arerank_many(
+        self,
+        requests: Iterable[Given] | AsyncIterable[Given],
+        *,
+        ordered: bool = True,
+        tokens_in_flight: int = TOKENS_IN_FLIGHT,
+        progress: bool = False,
+        **options: Any,
+    ) -> AsyncIterator[RerankOutcome]:
+        """`rerank_many` for asyncio: outcomes come while the next request is waited for.
+
+        Requests may come from an asynchronous iterable; an ordinary one is read in the caller's
+        event loop, and should not keep it waiting.
+        """
+        many = self._many(options, tokens_in_flight, ordered, progress)
+        return many.aoutcomes(requests, partial(self.astart, timeout=None))
+
     def start(self, *, timeout: float | NotGiven | None = NOT_GIVEN) -> EngineInfo:
         """Load the model now instead of at the first call, and say what runs where.
 
@@ -347,6 +449,52 @@ class Reranker(Closing):
             documents=checked_documents(documents),
             **call_options(self, options),
         )
+
+    def _many(
+        self, options: Mapping[str, Any], tokens_in_flight: int, ordered: bool, progress: bool
+    ) -> Many:
+        call_options(self, options)  # what cannot be used is said at once
+
+        def checked(asked: RerankRequest) -> Request:
+            return self._request(asked.query, asked.documents, **{**options, **asked.options})
+
+        def begin(request: Request) -> Future[RerankResult]:
+            return self._calls.submit(partial(self._rerank, request), request.timeout)
+
+        return Many(
+            checked,
+            begin,
+            self.max_length,
+            checked_count("tokens_in_flight", tokens_in_flight),
+            checked_flag("ordered", ordered),
+            checked_flag("progress", progress),
+        )
+
+    def _pairs_work(
+        self, pairs: Iterable[tuple[str, str]], **options: Any
+    ) -> tuple[Callable[[], Coroutine[Any, Any, list[float]]], float | None]:
+        """What scores `pairs`, and the seconds that it may take."""
+        given, places = checked_pairs(pairs), defaultdict[str, list[int]](list)
+        for place, (query, _) in enumerate(given):
+            places[query].append(place)
+        requests = [
+            self._request(query, [given[place][1] for place in own], **options)
+            for query, own in places.items()
+        ]
+        limit = call_options(self, options)["timeout"]
+
+        async def work() -> list[float]:
+            turns: Turns = Turns(TOKENS_IN_FLIGHT)
+            scores = await turns.map(self._score, requests, self._tokens)
+            found = dict(
+                zip(chain.from_iterable(places.values()), chain.from_iterable(scores), strict=True)
+            )
+            return [found[place] for place in range(len(given))]
+
+        return work, limit
+
+    def _tokens(self, request: Request) -> int:
+        return estimated_tokens(request.query, request.documents, self.max_length)
 
     async def _rerank(self, request: Request) -> RerankResult:
         began = time.perf_counter()
