@@ -80,7 +80,7 @@ def app(arguments: dict[str, Any]) -> Application:
         return _gateway(settings, keys)
 
     engine = serve.deployment(
-        Replica,
+        EngineActor,
         name=ENGINE,
         ray_actor_options=settings.actor_options,
         autoscaling_config={
@@ -121,7 +121,7 @@ def _gateway(settings: RaySettings, keys: Keys) -> App:
     return gateway.app
 
 
-class Replica:
+class EngineActor:
     """An engine in an actor of its own, which has proven itself before it is asked."""
 
     def __init__(self, settings: RaySettings) -> None:
@@ -174,7 +174,7 @@ class ActorEngine:
         """Nothing is asked yet.
 
         Args:
-            handle: of the deployment of `Replica`.
+            handle: of the deployment of `EngineActor`.
             settings: of the application.
         """
         self._handle = handle
