@@ -29,9 +29,9 @@ from .visits import App, Message, Receive, Send, Visit, Visits
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_KEY_WANTED = "/v1/cluster/auth"
+_KEY_WANTED = ("/v1/cluster/auth", "/v1/v1/cluster/auth")
 """Where Xinference's clients ask, without a key, whether one is wanted."""
-_OPEN = frozenset({"/health", "/health/", _KEY_WANTED})
+_OPEN = frozenset({"/health", "/health/", *_KEY_WANTED})
 """Paths that are answered without a key."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PREFIXES = ("", "/v1", "/v1/v1")
@@ -85,7 +85,7 @@ class Gateway:
         return [
             Route("/health", self._health),
             Route("/metrics", self._show_metrics),
-            Route(_KEY_WANTED, self._tells(lambda _: {"auth": bool(self._keys)})),
+            *(Route(path, self._tells(self._key_wanted)) for path in _KEY_WANTED),
             *(Route(before + path, tell) for path, tell in told.items() for before in _PREFIXES),
             Route("/{path:path}", self._answering.__call__, methods=_METHODS),
         ]
@@ -129,6 +129,9 @@ class Gateway:
                 return self._answering.refused(visit_of(request), JINA, error.refusal)
 
         return route
+
+    def _key_wanted(self, _: Request) -> Any:
+        return {"auth": bool(self._keys)}
 
     def _model(self, request: Request) -> Any:
         info, asked = self.readiness.info, request.path_params["name"]

@@ -155,6 +155,8 @@ def _count(name: str, value: Any, least: int) -> int:
 
 
 def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):  # as RAGFlow sends it
+        return value.lower() == "true"
     if not isinstance(value, bool):
         raise InvalidInputError(f"{name} is {described(value)}; send true or false")
     return value

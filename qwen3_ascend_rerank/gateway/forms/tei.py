@@ -14,9 +14,15 @@ _KINDS = {400: "Validation", 413: "Validation", 422: "Validation", 429: "Overloa
 """Its own words for what went wrong."""
 
 
+_OWN = ("raw_scores", "return_text", "truncate", "truncation_direction")
+"""Fields that nobody sends to another server."""
+
+
 def _is_meant(_version: str, fields: Fields) -> bool:
     """Dify names its documents so for others' servers, too, and sends a model along."""
-    return "texts" in fields and not ("documents" in fields or "return_documents" in fields)
+    if "texts" not in fields or "documents" in fields or "return_documents" in fields:
+        return False
+    return "model" not in fields or any(name in fields for name in _OWN)
 
 
 def _read(fields: Fields) -> Inquiry:
