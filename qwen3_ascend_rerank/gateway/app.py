@@ -14,12 +14,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..reranker import Reranker
+from ..trust import Level
 from . import metrics
 from .answering import JSON, Answering, visit_of
 from .bodies import as_bytes
 from .desk import Desk
 from .forms import JINA, form_of
 from .keys import Keys
+from .page import Page
 from .readiness import Readiness
 from .refusals import UNAUTHORISED, RequestRefusedError
 from .scoring import Scorer
@@ -67,7 +69,8 @@ class Gateway:
         self._settings = settings
         self._keys = keys or Keys()
         self._on_ready, self._on_failure = on_ready, on_failure
-        self._status = Status(settings, int(time.time()))
+        self._status = Status(settings, int(time.time()), _asked_of(reranker))
+        self._page = Page() if settings.page else None
         desk = Desk(settings.max_requests, settings.max_bytes_inside)
         self._answering = Answering(settings, desk, self.readiness, Scorer(reranker))
         self._metrics = metrics.Metrics(lambda: desk.inside, lambda: self.readiness.ready)
@@ -83,6 +86,7 @@ class Gateway:
             "/models/{name:path}": self._tells(self._model),
         }
         return [
+            *(self._page.routes() if self._page else ()),
             Route("/health", self._health),
             Route("/metrics", self._show_metrics),
             *(Route(path, self._tells(self._key_wanted)) for path in _KEY_WANTED),
@@ -105,7 +109,7 @@ class Gateway:
         """`app`, for those who bring a key."""
 
         async def guarded(scope: Message, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and self._keys and scope["path"] not in _OPEN:
+            if scope["type"] == "http" and self._keys and not self._is_open(scope):
                 request = Request(scope)
                 visit = visit_of(request)
                 visit.key = self._keys.owner(request.headers)
@@ -118,6 +122,11 @@ class Gateway:
             await app(scope, receive, send)
 
         return guarded
+
+    def _is_open(self, scope: Message) -> bool:
+        """Whether a request is answered without a key."""
+        method, path = scope["method"], scope["path"]
+        return path in _OPEN or (self._page is not None and self._page.has(method, path))
 
     def _tells(self, tell: Callable[[Request], Any]) -> Endpoint:
         """A route that answers with what `tell` says."""
@@ -149,3 +158,9 @@ class Gateway:
 
     def _count(self, visit: Visit, seconds: float) -> None:
         self._metrics.count(visit.form, visit.status, seconds, visit.usage)
+
+
+def _asked_of(reranker: Reranker) -> Level:
+    """What its engine must show before its first score; of a ready one nothing, unless asked."""
+    ready_made = not isinstance(reranker.model, str | None)
+    return "off" if ready_made and reranker.selfcheck == "auto" else reranker.selfcheck

@@ -31,6 +31,8 @@ class GatewaySettings:
     """Requests inside at once; one more is told to come again."""
     max_bytes_inside: int = 256 * 2**20
     """Bytes of their bodies, all together."""
+    page: bool = True
+    """Whether there is a page for people at ``/``."""
     drain_seconds: float = 30.0
     """From the wish to end to the end of what is still being answered."""
 

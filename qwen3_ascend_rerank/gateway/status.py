@@ -7,21 +7,24 @@ from typing import Any
 from .. import __version__
 from ..engines.served.discovery import GATEWAY
 from ..protocol import EngineInfo
+from ..trust import Level
 from .settings import GatewaySettings
 
 
 class Status:
     """What is said of the model and of the gateway."""
 
-    def __init__(self, settings: GatewaySettings, started: int) -> None:
+    def __init__(self, settings: GatewaySettings, started: int, selfcheck: Level) -> None:
         """Describe it.
 
         Args:
             settings: what the model is called, and the limits.
             started: seconds since 1970.
+            selfcheck: what the engine must have shown before it is ready.
         """
         self._settings = settings
         self._started = started
+        self._selfcheck = selfcheck
 
     def models(self, info: EngineInfo | None) -> dict[str, Any]:
         """OpenAI's and vLLM's list of models."""
@@ -63,5 +66,15 @@ class Status:
 
     def version(self, info: EngineInfo | None) -> dict[str, Any]:
         """What runs here; `server` says that the version is not vLLM's."""
-        engine = {"engine": info.engine, "runs_on": info.version} if info else {}
-        return {"version": __version__, "server": GATEWAY, **engine}
+        said = {"version": __version__, "server": GATEWAY, "selfcheck": self._selfcheck}
+        if info is None:
+            return said
+        return said | {
+            "model": self._settings.called(info)[0],
+            "root": info.model,
+            "engine": info.engine,
+            "runs_on": info.version,
+            "device": info.device,
+            "dtype": info.dtype,
+            "max_length": info.max_length,
+        }

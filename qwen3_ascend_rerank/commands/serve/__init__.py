@@ -142,6 +142,14 @@ def serve(
             rich_help_panel=_ACCESS,
         ),
     ] = True,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page/--no-page",
+            help="A page at / where people try it; it asks for the key where one is wanted.",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = True,
     bare: Annotated[
         bool,
         typer.Option(
@@ -236,6 +244,7 @@ def serve(
             "max_documents": max_documents,
             "max_body_bytes": max_body_mib * 2**20,
             "request_timeout": request_timeout,
+            "page": page,
         },
         replicas=None if replicas is None else wish,
         log_requests=log_requests,

@@ -77,6 +77,18 @@ def row(question: Inquiry, one: RankedDocument) -> dict[str, Any]:
     return said | ({"document": {"text": one.text}} if question.return_documents else {})
 
 
+def usage_of(result: RerankResult) -> dict[str, int]:
+    """What it took: the tokens, as every server says it; and what only this one does."""
+    usage = result.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "total_tokens": usage.prompt_tokens,
+        "pairs_reused": usage.pairs_reused,
+        "documents_truncated": usage.documents_truncated,
+        "texts_defused": usage.texts_defused,
+    }
+
+
 def answer(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
     """Jina's, vLLM's and Cohere's answer in one."""
     tokens = result.usage.prompt_tokens
@@ -84,7 +96,7 @@ def answer(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
         "id": stamp.id,
         "object": "list",
         "model": stamp.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": usage_of(result),
         "results": [row(question, one) for one in result],
         "meta": {
             "api_version": {"version": "1"},
