@@ -52,6 +52,7 @@ class Gateway:
         settings: GatewaySettings,
         keys: Keys | None = None,
         *,
+        selfcheck: Level | None = None,
         on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
@@ -61,6 +62,7 @@ class Gateway:
             reranker: the only one who scores; closed when the application ends.
             settings: limits and names.
             keys: who may come in; None: everybody.
+            selfcheck: what a ready engine has shown elsewhere; None: what `reranker` asks of it.
             on_ready: called once the engine has proven itself.
             on_failure: called where it never will; `readiness` has the error.
         """
@@ -69,7 +71,7 @@ class Gateway:
         self._settings = settings
         self._keys = keys or Keys()
         self._on_ready, self._on_failure = on_ready, on_failure
-        self._status = Status(settings, int(time.time()), _asked_of(reranker))
+        self._status = Status(settings, int(time.time()), selfcheck or _asked_of(reranker))
         self._page = Page() if settings.page else None
         desk = Desk(settings.max_requests, settings.max_bytes_inside)
         self._answering = Answering(settings, desk, self.readiness, Scorer(reranker))
@@ -86,7 +88,7 @@ class Gateway:
             "/models/{name:path}": self._tells(self._model),
         }
         return [
-            *(self._page.routes() if self._page else ()),
+            *(self._page.routes if self._page else ()),
             Route("/health", self._health),
             Route("/metrics", self._show_metrics),
             *(Route(path, self._tells(self._key_wanted)) for path in _KEY_WANTED),

@@ -117,7 +117,8 @@ def _gateway(settings: RaySettings, keys: Keys) -> App:
     )
     if settings.log_requests:
         written_aside()
-    gateway = Gateway(reranker, settings.limits, keys)
+    checked = checked_level(settings.selfcheck)  # by each actor
+    gateway = Gateway(reranker, settings.limits, keys, selfcheck=checked)
     return gateway.app
 
 

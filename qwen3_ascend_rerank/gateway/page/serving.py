@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib import resources
 
 from starlette.requests import Request
@@ -44,19 +45,20 @@ class Page:
     def __init__(self) -> None:
         """Read it."""
         folder = resources.files(__package__)
-        self._contents = {
-            page_path(name): (folder.joinpath(name).read_bytes(), kind)
+        self.routes = [
+            Route(page_path(name), _shows(folder.joinpath(name).read_bytes(), kind))
             for name, kind in FILES.items()
-        }
+        ]
+        """Where it is."""
+        self._paths = frozenset(map(page_path, FILES))
 
     def has(self, method: str, path: str) -> bool:
         """Whether this asks for the page, which is no secret and needs no key."""
-        return method in _METHODS and path in self._contents
+        return method in _METHODS and path in self._paths
 
-    def routes(self) -> list[Route]:
-        """Where it is."""
-        return [Route(path, self._show, methods=["GET"]) for path in self._contents]
 
-    async def _show(self, request: Request) -> Response:
-        content, kind = self._contents[request.url.path]
+def _shows(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def show(_: Request) -> Response:
         return Response(content, media_type=kind, headers=HEADERS)
+
+    return show
