@@ -59,6 +59,10 @@ class EngineInfo:
     """False where the runtime gives only probabilities."""
     takes_text: bool = False
     """Whether the engine sends text, which another tokenizer reads, rather than ids."""
+    replicas: int = 1
+    """Servers that it asks; 1 for one that runs in this process."""
+    replicas_up: int = 1
+    """Those that take work at this moment."""
 
 
 @runtime_checkable

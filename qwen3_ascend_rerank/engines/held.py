@@ -47,6 +47,11 @@ class HeldEngine:
         engine, _ = await self.started()
         return self.info or engine.info
 
+    def now(self) -> EngineInfo | None:
+        """What runs where at this moment; None where nothing has started. Waits for nothing."""
+        engine = self.lease.running
+        return None if engine is None else self._called(engine.info)
+
     async def started(self) -> tuple[Engine, QwenTokenizer]:
         """The engine and its tokenizer, when it has shown what it must.
 
@@ -63,9 +68,7 @@ class HeldEngine:
             self.tokenizer = await asyncio.to_thread(
                 open_tokenizer, self._tokenizer_file or engine.info.tokenizer
             )
-            # The engine may have been started by somebody who calls the same model otherwise.
-            model = self._places.get("model")
-            self.info = replace(engine.info, model=model.asked) if model else engine.info
+            self.info = self._called(engine.info)
         return engine, self.tokenizer
 
     async def score(self, engine: Engine, batch: PromptBatch) -> Sequence[float]:
@@ -90,6 +93,11 @@ class HeldEngine:
     async def release(self) -> None:
         """Give the share back; who was the last waits until the engine has ended."""
         await self.lease.release()
+
+    def _called(self, info: EngineInfo) -> EngineInfo:
+        # The engine may have been started by somebody who calls the same model otherwise.
+        model = self._places.get("model")
+        return replace(info, model=model.asked) if model else info
 
     @property
     def _tokenizer_file(self) -> str | None:

@@ -55,6 +55,14 @@ class _SharedEngine:
         self._closed = asyncio.Event()
         self.users = 0
 
+    @property
+    def running(self) -> Engine | None:
+        """The engine, if it has started and nobody has closed it."""
+        task = self._starting
+        if task is None or not task.done() or _failed(task):
+            return None
+        return task.result()
+
     def _is_ending(self) -> bool:
         return self._closing is not None
 
@@ -139,6 +147,11 @@ class EngineLease:
     def stale(self) -> bool:
         """Whether the process forked since: the engine stayed behind in the parent."""
         return self._pid != os.getpid()
+
+    @property
+    def running(self) -> Engine | None:
+        """The engine, if it has started; asked from any thread, waits for nothing."""
+        return None if self._released or self.stale else self._engine.running
 
     async def engine(self) -> Engine:
         """The engine, started."""

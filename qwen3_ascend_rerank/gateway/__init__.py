@@ -15,6 +15,7 @@ refusals   from an error to a status and a reason
 readiness  whether the engine has proven itself, and does still
 status     who asks what is served, and how it is
 metrics    what Prometheus reads
+tracing    a span of OpenTelemetry for each request, where that is installed
 page/      the page at ``/``, for people
 ray_serve  the same application on a Ray cluster, each engine an actor; ray_settings: arguments
 settings   every limit, with its default

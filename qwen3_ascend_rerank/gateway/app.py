@@ -27,6 +27,7 @@ from .refusals import UNAUTHORISED, RequestRefusedError
 from .scoring import Scorer
 from .settings import GatewaySettings
 from .status import Status
+from .tracing import traced
 from .visits import App, Message, Receive, Send, Visit, Visits
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -75,14 +76,16 @@ class Gateway:
         self._page = Page() if settings.page else None
         desk = Desk(settings.max_requests, settings.max_bytes_inside)
         self._answering = Answering(settings, desk, self.readiness, Scorer(reranker))
-        self._metrics = metrics.Metrics(lambda: desk.inside, lambda: self.readiness.ready)
+        self._metrics = metrics.Metrics(
+            lambda: desk.inside, lambda: self.readiness.ready, lambda: reranker.info
+        )
         inner = Starlette(routes=self._routes(), lifespan=self._lifespan)
-        self.app = Visits(self._guarded(inner), self._count)
+        self.app = Visits(traced(self._guarded(inner)), self._count)
 
     def _routes(self) -> list[Route]:
         status = self._status
         told = {
-            "/version": self._tells(lambda _: status.version(self.readiness.info)),
+            "/version": self._tells(lambda _: status.version(self._reranker.info)),
             "/info": self._tells(lambda _: status.info(self.readiness.info)),
             "/models": self._tells(lambda _: status.models(self.readiness.info)),
             "/models/{name:path}": self._tells(self._model),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ..protocol import EngineInfo
 from ..results import Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,13 +25,28 @@ _COUNTED = {
 class Metrics:
     """Counts of one application, in a registry of its own."""
 
-    def __init__(self, inside: Callable[[], int], ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        inside: Callable[[], int],
+        ready: Callable[[], bool],
+        info: Callable[[], EngineInfo | None],
+    ) -> None:
         """Nothing is counted yet.
 
         Args:
             inside: says how many requests are inside.
             ready: says whether the engine can be asked.
+            info: says what runs at this moment.
         """
+
+        def replicas_up() -> int:
+            runs = info()
+            return runs.replicas_up if runs and ready() else 0
+
+        def replicas() -> int:
+            runs = info()
+            return runs.replicas if runs else 0
+
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             f"{_PREFIX}requests", "Requests.", ["form", "status"], registry=registry
@@ -49,6 +65,8 @@ class Metrics:
         for name, said, value in (
             ("requests_inside", "Requests that wait or are being scored.", inside),
             ("ready", "Whether the engine has proven itself and can be asked.", ready),
+            ("replicas", "Servers behind the gateway; 1: an engine in its process.", replicas),
+            ("replicas_up", "Those of them that take work.", replicas_up),
         ):
             Gauge(_PREFIX + name, said, registry=registry).set_function(value)
 

@@ -77,4 +77,6 @@ class Status:
             "device": info.device,
             "dtype": info.dtype,
             "max_length": info.max_length,
+            "replicas": info.replicas,
+            "replicas_up": info.replicas_up,
         }

@@ -47,6 +47,8 @@ class Visit:
     """The kind of the refusal, where it was refused."""
     status: int = GONE
     """Of the answer."""
+    trace: str | None = None
+    """The trace that it belongs to, where there is one."""
 
     def line(self) -> str:
         """The line in the log."""
@@ -60,6 +62,7 @@ class Visit:
             "seconds": round(time.perf_counter() - self.began, 4),
             "form": self.form or None,
             "refused": self.refused,
+            "trace": self.trace,
         }
         if self.usage:
             said |= {

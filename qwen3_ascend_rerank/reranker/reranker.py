@@ -356,6 +356,14 @@ class Reranker(Closing):
         many = self._many(options, tokens_in_flight, ordered, progress)
         return many.aoutcomes(requests, partial(self.astart, timeout=None))
 
+    @property
+    def info(self) -> EngineInfo | None:
+        """What runs where at this moment, and how many of its servers are up; None before a start.
+
+        Waits for nothing, and starts nothing.
+        """
+        return self._held.now()
+
     def start(self, *, timeout: float | NotGiven | None = NOT_GIVEN) -> EngineInfo:
         """Load the model now instead of at the first call, and say what runs where.
 

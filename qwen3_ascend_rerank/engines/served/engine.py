@@ -123,9 +123,9 @@ class ServedEngine:
     @property
     def info(self) -> EngineInfo:
         """What runs, and where."""
-        terms, count = self._replicas.terms, len(self._replicas.up)
+        terms, up = self._replicas.terms, len(self._replicas.up)
         first = terms.first
-        more = f" and {count - 1} more" if count > 1 else ""
+        more = f" and {up - 1} more" if up > 1 else ""
         return EngineInfo(
             model=self._model or first.model.name or first.url,
             engine=NAME,
@@ -136,6 +136,8 @@ class ServedEngine:
             tokenizer=first.tokenizer,
             log_odds_exact=first.manner.log_odds,
             takes_text=terms.takes_text,
+            replicas=len(self._replicas),
+            replicas_up=up,
         )
 
     async def start(self) -> None:

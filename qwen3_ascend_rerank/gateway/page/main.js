@@ -156,6 +156,7 @@ function showState() {
         engine: about.engine,
         versions: about.runs_on,
         device: about.device && `${about.device}, ${about.dtype}`,
+        replicas: about.replicas > 1 && say("replicas_up", { up: about.replicas_up, count: about.replicas }),
         max_length: about.max_length && say("tokens", { count: about.max_length }),
         gateway: about.version,
         selfcheck: verdict(about),
