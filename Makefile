@@ -6,7 +6,7 @@ VLLM := 0.30.0
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := -e '.[cli,demo,torch,pictures,serve]' -e integrations/langchain -e integrations/llama-index
+PACKAGES := -e '.[cli,demo,torch,pictures,serve,batch]' -e integrations/langchain -e integrations/llama-index
 PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 # The oldest transformers that the torch engine supports, laid over the newest without a second torch.
 OLDEST := $(VENV)/oldest-transformers
@@ -56,7 +56,7 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBER
 	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
-	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py -m full
+	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py -m full
 	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
 	$(BIN)/python scripts/test_vllm_versions.py
 
@@ -129,7 +129,7 @@ $(RAY): $(VENV)/vllm
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
 		'ray==2.60.0' aiohttp-cors colorful distlib google-api-core google-auth grpcio-reflection mmh3 msgpack \
 		opencensus opencensus-context opentelemetry-exporter-prometheus proto-plus py-spy pyasn1 \
-		pyasn1-modules python-discovery smart-open virtualenv
+		pyasn1-modules python-discovery smart-open virtualenv pandas python-dateutil pytz tzdata six
 
 $(KUBERNETES): $(VENV)/vllm
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'kubernetes-validate==1.37.0' importlib-resources

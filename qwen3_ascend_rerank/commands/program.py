@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from ..errors import RerankError
+from .batch import batch
 from .bench import bench
 from .demo import demo
 from .doctor import doctor
@@ -124,6 +125,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(rank)
+app.command()(batch)
 app.command()(demo)
 app.command()(selfcheck)
 app.command(cls=ServeCommand)(serve)

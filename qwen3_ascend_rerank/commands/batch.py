@@ -1,0 +1,154 @@
+"""`qwen3-rerank batch`: files of requests in, a folder of results out."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ..batch import BatchReport, Columns, run_batch
+from ..batch.job import REQUESTS_A_BLOCK
+from ..components.settings import RerankSettings
+from .options import default, json_object, setting
+from .screen import messages, print_error
+
+INPUT = "What the columns of the input are called"
+COLUMNS = Columns()
+
+
+class BatchFormat(str, Enum):
+    """How results are written."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+    csv = "csv"
+
+
+def batch(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT... OUTPUT",
+            help="Files, folders, globs or URLs that fsspec knows, of .jsonl, .csv, .tsv or "
+            ".parquet, packed or not; then the folder for the results.",
+        ),
+    ],
+    output_format: Annotated[
+        BatchFormat, typer.Option("--format", help="jsonl: a line a request; else a row a pair.")
+    ] = BatchFormat.jsonl,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Write the documents' texts too; jsonl only.")
+    ] = False,
+    block: Annotated[
+        int, typer.Option(help="Requests that are written at once.")
+    ] = REQUESTS_A_BLOCK,
+    query_column: Annotated[str, typer.Option(rich_help_panel=INPUT)] = COLUMNS.query,
+    documents_column: Annotated[
+        str, typer.Option(rich_help_panel=INPUT, help="A list of documents; in CSV as JSON.")
+    ] = COLUMNS.documents,
+    document_column: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=INPUT,
+            help="One document; rows that follow each other with the same id, or the same query "
+            "where there is none, are one request.",
+        ),
+    ] = COLUMNS.document,
+    id_column: Annotated[
+        str, typer.Option(rich_help_panel=INPUT, help="Of a request; may be missing.")
+    ] = COLUMNS.id,
+    document_id_column: Annotated[
+        str, typer.Option(rich_help_panel=INPUT, help="Of a pair's document; may be missing.")
+    ] = COLUMNS.document_id,
+    instruction_column: Annotated[
+        str, typer.Option(rich_help_panel=INPUT, help="Of a request; may be missing.")
+    ] = COLUMNS.instruction,
+    model: Annotated[str | None, setting("model")] = default("model"),
+    base_url: Annotated[str | None, setting("base_url")] = default("base_url"),
+    engine: Annotated[str, setting("engine")] = default("engine"),
+    tokenizer: Annotated[str | None, setting("tokenizer")] = default("tokenizer"),
+    instruction: Annotated[str, setting("instruction")] = default("instruction"),
+    max_length: Annotated[int, setting("max_length")] = default("max_length"),
+    top_n: Annotated[int | None, setting("top_n")] = default("top_n"),
+    threshold: Annotated[float | None, setting("threshold")] = default("threshold"),
+    engine_options: Annotated[str, setting("engine_options")] = "{}",
+) -> None:
+    """Rank whole files, in blocks; the same command goes on where it was stopped.
+
+    [dim]qwen3-rerank batch requests.jsonl results[/]
+
+    [dim]qwen3-rerank batch 'pairs/*.parquet' results --format parquet --top-n 10[/]
+
+    [dim]qwen3-rerank batch --base-url http://a:8000,http://b:8000 requests.jsonl results[/]
+    """
+    if len(places) < 2:
+        raise typer.BadParameter("give at least one INPUT, and OUTPUT, a folder, after it")
+    if texts and output_format is not BatchFormat.jsonl:
+        raise typer.BadParameter("--texts is for --format jsonl")
+    *inputs, output = places
+    settings = RerankSettings(
+        model=model,
+        base_url=base_url,
+        engine=engine,
+        tokenizer=tokenizer,
+        instruction=instruction,
+        max_length=max_length,
+        top_n=top_n,
+        threshold=threshold,
+        engine_options=json_object("--engine-options", engine_options),
+    )
+    columns = Columns(
+        query_column,
+        documents_column,
+        document_column,
+        id_column,
+        document_id_column,
+        instruction_column,
+    )
+    console = messages()
+
+    def tell(report: BatchReport) -> None:
+        rate = report.pairs / report.seconds if report.seconds else 0
+        line = (
+            f"block {report.blocks}: {_counted(report.requests, 'request')}, "
+            f"{_counted(report.rejects, 'row')} refused, {rate:,.0f} pairs/s"
+        )
+        console.print(Text(line, "dim"))
+
+    try:
+        with settings.make_reranker() as reranker:
+            report = run_batch(
+                reranker,
+                inputs,
+                output,
+                columns=columns,
+                output_format=output_format.value,
+                texts=texts,
+                block=block,
+                on_block=tell,
+            )
+    except KeyboardInterrupt:
+        print_error("stopped; the same command goes on with the block that was under way")
+        raise
+    console.print(_summary(report, output), soft_wrap=True)
+    if report.rejects:
+        were = "was" if report.rejects == 1 else "were"
+        refused = (
+            f"{_counted(report.rejects, 'row')} {were} refused; {output}/rejects-*.jsonl say why"
+        )
+        console.print(Text(refused, "yellow"), soft_wrap=True)
+
+
+def _summary(report: BatchReport, output: str) -> Text:
+    earlier = f", {report.blocks_before} of them before" if report.blocks_before else ""
+    return Text(
+        f"{_counted(report.requests, 'request')} in {_counted(report.blocks, 'block')}{earlier} in "
+        f"{output}; now {_counted(report.pairs, 'pair')}, {_counted(report.tokens, 'token')}, "
+        f"{_counted(report.truncated, 'document')} truncated, {report.seconds:.1f} s"
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
