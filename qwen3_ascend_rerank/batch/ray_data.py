@@ -1,21 +1,4 @@
-"""A stage of your own Ray Data pipeline: one Reranker an actor.
-
-```python
-import ray
-from qwen3_ascend_rerank.batch.ray_data import RerankStage
-
-requests = ray.data.read_parquet("requests")  # query, documents
-ranked = requests.map_batches(
-    RerankStage,
-    fn_constructor_kwargs={"settings": {"model": "Qwen/Qwen3-Reranker-0.6B"}},
-    batch_format="pyarrow",
-    batch_size=64,
-    concurrency=(1, 8),
-    resources={"NPU": 1},  # or num_gpus=1, or num_cpus=2
-)
-ranked.write_parquet("results")
-```
-"""
+"""A stage of your own Ray Data pipeline: one Reranker an actor."""
 
 from __future__ import annotations
 

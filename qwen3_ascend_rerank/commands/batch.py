@@ -11,6 +11,7 @@ from rich.text import Text
 from ..batch import BatchReport, Columns, run_batch
 from ..batch.job import REQUESTS_A_BLOCK
 from ..components.settings import RerankSettings
+from . import screen
 from .options import default, json_object, setting
 from .screen import messages, print_error
 
@@ -132,7 +133,7 @@ def batch(
     except KeyboardInterrupt:
         print_error("stopped; the same command goes on with the block that was under way")
         raise
-    console.print(_summary(report, output), soft_wrap=True)
+    screen.output().print(_summary(report, output), soft_wrap=True)
     if report.rejects:
         were = "was" if report.rejects == 1 else "were"
         refused = (

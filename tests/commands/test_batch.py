@@ -44,7 +44,7 @@ def test_ranks_files_and_goes_on_with_them(place: Path) -> None:
         (3, 0, 1),
     ]
     again = run("in.jsonl", "out", "--model", "lexical", "--top-n", "1")
-    assert "2 requests in 1 block, 1 of them before in out; now 0 pairs" in again.stderr
+    assert "2 requests in 1 block, 1 of them before in out; now 0 pairs" in again.stdout
 
 
 @pytest.mark.parametrize(
