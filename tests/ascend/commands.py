@@ -1,74 +1,101 @@
-"""The commands on a pair: `serve`, asked by HTTP and our client, `selfcheck`, `bench`, `doctor`."""
+"""The commands on a pair: `serve`, asked by our client and by plain HTTP, `selfcheck`, `bench`,
+`doctor`."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+from packaging.version import Version
 
 from qwen3_ascend_rerank import Reranker, RerankError
 from tests.support.servers import PROGRAM, free_port
 
-from .pairs import ROOT, Pair, environment
+from .pairs import Pair, environment
+from .running import TookTooLongError, run, started
 
-NAMES = ("serve, our client", "serve, plain HTTP", "selfcheck", "bench", "doctor")
 QUERY, DOCUMENTS = "What is the capital of China?", ["Beijing is the capital.", "The moon."]
-ARGUMENTS = {"enforce_eager": True, "dtype": "float16", "gpu_memory_utilization": 0.5}
-START_SECONDS, COMMAND_SECONDS = 400.0, 600.0
+OPTIONS = {"enforce_eager": True, "dtype": "float16", "gpu_memory_utilization": 0.5}
+IN_THIS_PROCESS = ["--engine", "vllm", "--engine-options", json.dumps(OPTIONS)]
+BY_VLLM = ["--", "--enforce-eager", "--dtype", "float16", "--gpu-memory-utilization", "0.5"]
+LENGTH = ["--max-length", "600"]
+SERVERS = {
+    "serve": [*IN_THIS_PROCESS, *LENGTH],
+    "serve --bare": ["--bare", *LENGTH, *BY_VLLM],
+}
+"""How each is started, after its model and port."""
+COMMANDS = {
+    "selfcheck": ["selfcheck", "--model", "lexical", *IN_THIS_PROCESS, *LENGTH],
+    "bench": ["bench", "--model", "lexical", "--num-requests", "4", *IN_THIS_PROCESS, *LENGTH],
+    "doctor": ["doctor"],
+}
+DOCTOR_PROBLEM = 1
+"""The doctor's exit status where something is wrong: here no NPU and no CANN are found."""
+CLIENT, HTTP = "our client", "plain HTTP"
+NAMES = (*(f"{server}, {by}" for server in SERVERS for by in (CLIENT, HTTP)), *COMMANDS)
+
+TEMPLATE_SINCE = Version("0.14")
+"""The first vLLM that makes the prompt itself; before, a bare server refuses plain HTTP."""
+START_SECONDS, COMMAND_SECONDS, END_SECONDS = 300.0, 400.0, 60.0
 NEAR = 0.01
 """How far probabilities of float16 may lie from those of float32."""
+FINE, BAD = "✓", "✗"
 
 
-def run(pair: Pair, home: Path) -> dict[str, str]:
-    """What came of each, by `NAMES`; what is right begins with ``right``."""
+def answered(pair: Pair, home: Path, logs: Path) -> dict[str, str]:
+    """What came of each, by `NAMES`; what is as it should be begins with `FINE`."""
     with Reranker("lexical", engine="torch", engine_options={"device": "cpu"}) as reranker:
         right = {one.index: one.score for one in reranker.rerank(QUERY, DOCUMENTS)}
-    return {**_served(pair, home, right), **_commands(pair, home)}
+    environ = {**environment(pair, home), "COLUMNS": "120"}
+    found = {}
+    for name, words in SERVERS.items():
+        found |= _served(pair, name, words, environ, logs, right)
+    for name, words in COMMANDS.items():
+        found[name] = _command(name, words, environ, logs)
+    return found
 
 
-def _served(pair: Pair, home: Path, right: dict[int, float]) -> dict[str, str]:
+def _served(
+    pair: Pair,
+    name: str,
+    words: list[str],
+    environ: dict[str, str],
+    logs: Path,
+    right: dict[int, float],
+) -> dict[str, str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [
-        *(*PROGRAM, "serve", "lexical", "--port", str(port), "--max-length", "600"),
-        *("--template", "--", "--enforce-eager", "--dtype", "float16"),
-        *("--gpu-memory-utilization", "0.5"),
-    ]
-    log = home / "serve.log"
-    with log.open("wb") as printed:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            env=environment(pair, home),
-            start_new_session=True,
-        )
-    try:
-        if not _answers(url, process):
-            *_, last = log.read_text(errors="replace").strip().splitlines() or ["nothing printed"]
-            return dict.fromkeys(NAMES[:2], last[:100].replace("|", "/"))
-        return {NAMES[0]: _by_client(url, right), NAMES[1]: _by_http(url, right)}
-    finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+    command = [*PROGRAM, "serve", "lexical", "--port", str(port), *words]
+    log = logs / f"{name.replace(' ', '')}.log"
+    names = f"{name}, {CLIENT}", f"{name}, {HTTP}"
+    with started(command, environ, log) as process:
+        if not _is_ready(url, process):
+            return dict.fromkeys(names, f"{BAD} {_last_line(log)}")
+        takes_text = "--bare" not in words or Version(pair.vllm) >= TEMPLATE_SINCE
+        found = {
+            names[0]: _by_client(url, right),
+            names[1]: _by_http(url, right, refused=not takes_text),
+        }
+        process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(END_SECONDS)
+        return found
 
 
-def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError), urlopen(f"{url}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
+            if answer.status == 200:
+                return True
         time.sleep(0.5)
     return False
 
@@ -78,11 +105,11 @@ def _by_client(url: str, right: dict[int, float]) -> str:
         with Reranker(base_url=url) as reranker:
             found = {one.index: one.score for one in reranker.rerank(QUERY, DOCUMENTS)}
     except RerankError as error:
-        return str(error)[:100].replace("|", "/")
+        return f"{BAD} {_short(str(error))}"
     return _compared(found, right)
 
 
-def _by_http(url: str, right: dict[int, float]) -> str:
+def _by_http(url: str, right: dict[int, float], *, refused: bool) -> str:
     body = {"model": "lexical", "query": QUERY, "documents": DOCUMENTS}
     asked = Request(
         f"{url}/v1/rerank",
@@ -91,39 +118,43 @@ def _by_http(url: str, right: dict[int, float]) -> str:
     )
     try:
         with urlopen(asked, timeout=60) as answer:
-            results = json.load(answer)["results"]
+            results: list[dict[str, Any]] = json.load(answer)["results"]
+    except HTTPError as error:
+        said = error.read().decode(errors="replace")
+        if refused and error.code == 400 and "template" in said:
+            return f"{FINE} refused"
+        return f"{BAD} {error.code}: {_short(said)}"
     except OSError as error:
-        return str(error)[:100]
+        return f"{BAD} {_short(str(error))}"
+    if refused:
+        return f"{BAD} not refused"
     return _compared({one["index"]: one["relevance_score"] for one in results}, right)
 
 
 def _compared(found: dict[int, float], right: dict[int, float]) -> str:
     worst = max(abs(found[place] - value) for place, value in right.items())
-    return f"{'right' if worst <= NEAR else '**wrong**'}, {worst:.1g}"
+    return f"{FINE if worst <= NEAR else BAD} {worst:.1g}"
 
 
-def _commands(pair: Pair, home: Path) -> dict[str, str]:
-    engine = ["--engine", "vllm", "--engine-options", json.dumps(ARGUMENTS), "--max-length", "600"]
-    asked = {
-        "selfcheck": ["selfcheck", "--model", "lexical", *engine],
-        "bench": ["bench", "--model", "lexical", "--num-requests", "4", *engine],
-        "doctor": ["doctor"],
-    }
-    return {name: _command(pair, home, name, words) for name, words in asked.items()}
+def _command(name: str, words: list[str], environ: dict[str, str], logs: Path) -> str:
+    log = logs / f"{name}.log"
+    command = [sys.executable, "-W", "ignore", *PROGRAM[1:], *words]
+    try:
+        status = run(command, environ, log, COMMAND_SECONDS)
+    except TookTooLongError as error:
+        return f"{BAD} {error}"
+    said = log.read_text(encoding="utf-8", errors="replace")
+    fine = status == 0
+    if name == "doctor":
+        fine = status == DOCTOR_PROBLEM and "vllm-ascend" in said and "Traceback" not in said
+    return FINE if fine else f"{BAD} status {status}"
 
 
-def _command(pair: Pair, home: Path, name: str, words: list[str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *PROGRAM[1:], *words],
-        cwd=ROOT,
-        env={**environment(pair, home), "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
-    (home / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    if name == "doctor":  # there is no NPU and no CANN, which it says
-        return "right" if "vllm-ascend" in done.stdout else f"status {done.returncode}"
-    return "right" if done.returncode == 0 else f"status {done.returncode}"
+def _last_line(log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    *_, last = text.strip().splitlines() or ["nothing printed"]
+    return _short(last)
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:100].replace("|", "/")

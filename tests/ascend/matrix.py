@@ -1,10 +1,11 @@
 """Runs what is tried on every pair, prints one table and writes it into ``docs/ascend-matrix.md``.
 
     python -m tests.ascend.matrix                    every pair
-    python -m tests.ascend.matrix 0.13.0 0.23.0      these; the page stays as it is
+    python -m tests.ascend.matrix 0.13.0 0.23.0      these; the others keep their columns
 
-A pair takes some minutes and about 600 MB, which are given back afterwards unless ``ASCEND_PAIRS``
-names a folder in which pairs are kept. Exits with 1 if one is wrong.
+A pair takes some minutes and about 700 MB, which are given back afterwards unless ``ASCEND_PAIRS``
+names a folder in which pairs are kept. What is printed on the way is in ``build/ascend-matrix``.
+Exits with 1 if something did not come as it must.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,96 +26,40 @@ from qwen3_ascend_rerank import Reranker
 from tests.support.pairs import QUERIES, log_odds, make_documents
 from tests.support.variants import Variant, write
 
-from . import commands
+from . import commands, page
 from .pairs import PAIRS, ROOT, Pair, UnavailableError, environment, folder_of
+from .running import started
+from .scenarios import DIES, MODELS, RIGHT, WRONG, Scenario, scenarios
+from .trial import HEADING, LENGTH
 
-PAGES = (ROOT / "docs" / "ascend-matrix.md", ROOT / "docs" / "ascend-matrix.zh-CN.md")
-LENGTH = 1000
-RIGHT = 0.05
+LOGS = ROOT / "build" / "ascend-matrix"
+NEAR = 0.05
 """How far float16 may lie from float32, in log-odds: they are of the size of 10, it has 11 bits."""
-TRIAL_SECONDS = 1500
+SCENARIO_SECONDS = 400.0
+"""How long an engine may take, from its start to its end."""
+CALLS = 7
+"""Calls of a scenario that are compared."""
 
-CHUNKS = {"enable_chunked_prefill": True, "max_num_batched_tokens": 512}
-CACHE = {"enable_prefix_caching": True}
-MODELS = ("lexical", "original", "converted")
-"""The lexical model, and a small one of random weights in both forms."""
+VARIANTS = {
+    "original": Variant(layout="4.51"),
+    "converted": Variant("one label", layout="4.51"),
+}
+"""The small model's forms."""
 
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """An engine to be started and asked."""
-
-    name: str
-    kind: str = "lexical"
-    options: dict[str, Any] = field(default_factory=dict)
-    without: str = ""
-    """Words of the hazard row that is left out; empty: the plan is whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A hazard row, and a scenario that it spoils when the row is gone."""
-
-    row: str
-    """Words of its fault."""
-    pairs: tuple[str, ...]
-    name: str
-    options: dict[str, Any]
-    provoked: bool = True
-    """Whether it goes wrong over the stand-in; a fault that needs a device's own pace does not."""
-
-    def scenario(self) -> Scenario:
-        """The scenario without the row."""
-        return Scenario(self.name, options=self.options, without=self.row)
-
-
-HAZARDS = (
-    Shown("the batch is cut to its first rows", ("0.11.0",), "chunks without the plan", CHUNKS),
-    Shown(
-        "attention of pooling models does not read",
-        ("0.13.0",),
-        "prefix cache without the plan",
-        {**CACHE, "enable_chunked_prefill": False, "max_num_batched_tokens": 2048},
-    ),
-    Shown(
-        "attention of pooling models does not read",
-        ("0.13.0",),
-        "chunks without the plan",
-        {**CHUNKS, "enable_prefix_caching": False},
-    ),
-    Shown(
-        "a step in which no prompt ends does not wait",
-        ("0.18.0", "0.23.0", "0.25.1rc1"),
-        "chunks without the plan",
-        CHUNKS,
-        provoked=False,
-    ),
-)
-"""What goes wrong without the plan. The last needs a device that computes while the host goes on,
-which the stand-in does not: it shows that chunks are otherwise right."""
-MAY_CHUNK = ("0.26.0rc1",)
-"""Pairs whose plan allows prompts in chunks: they are asked for."""
-
-
-def scenarios(pair: Pair) -> list[Scenario]:
-    """What is tried on a pair."""
-    found = [Scenario(f"{model}", kind=model) for model in MODELS]
-    if pair.vllm_ascend in MAY_CHUNK:
-        found.append(Scenario("chunks", options=CHUNKS))
-    return found + [one.scenario() for one in HAZARDS if pair.vllm_ascend in one.pairs]
+Found = dict[str, Any]
+"""What came of a scenario, as `trial.py` prints it."""
 
 
 @contextmanager
-def prepared() -> Iterator[dict[str, Any]]:
+def prepared(models: Sequence[str] = MODELS) -> Iterator[Found]:
     """Models, documents of very different lengths, and the torch engine's log-odds of them."""
     documents = make_documents(56, longest=120)
     documents += [" ".join(["Beijing", "moon"] * count) for count in (150, 220, 300, 390)]
     with tempfile.TemporaryDirectory() as home:
-        folders = {
-            "lexical": "lexical",
-            "original": str(write(Variant(layout="4.51"), Path(home) / "original")),
-            "converted": str(write(Variant("one label", layout="4.51"), Path(home) / "converted")),
-        }
+        folders = {"lexical": "lexical"}
+        for name, variant in VARIANTS.items():
+            if name in models:
+                folders[name] = str(write(variant, Path(home) / name))
         expected = {}
         for kind, model in folders.items():
             options = {"device": "cpu", "dtype": "float32"}
@@ -128,113 +73,135 @@ def prepared() -> Iterator[dict[str, Any]]:
 
 
 def tried(
-    pair: Pair, home: Path, content: dict[str, Any], wanted: list[Scenario]
-) -> dict[str, dict[str, Any]]:
-    """What came of each scenario, by name; one that is missing killed its process."""
-    asked = [
-        {
-            "name": one.name,
-            "kind": one.kind,
-            "model": content["models"][one.kind],
-            "options": one.options,
-            "without": one.without,
-        }
-        for one in wanted
-    ]
-    file = home / "scenarios.json"
-    file.write_text(json.dumps({**content, "scenarios": asked}), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.ascend.trial", str(file)],
-        cwd=ROOT,
-        env=environment(pair, home),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=TRIAL_SECONDS,
-        check=False,
-    )
-    (home / "trial.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"trial"')]
-    found = {one["trial"]: one for one in map(json.loads, lines)}
-    if not found:
-        found["error"] = {"error": "\n".join(done.stderr.splitlines()[-5:])}
+    pair: Pair, home: Path, content: Found, wanted: list[Scenario], logs: Path
+) -> dict[str, Found]:
+    """What came of each scenario, by name.
+
+    They share a process; where one ends it, or takes too long, the rest has another.
+    """
+    found: dict[str, Found] = {}
+    while left := [one for one in wanted if one.name not in found]:
+        came, ended = _in_one_process(pair, home, content, left, logs)
+        found |= came
+        if len(came) < len(left):
+            lost = next(one for one in left if one.name not in came)
+            found[lost.name] = {"error": ended}
     return found
 
 
-def differences(found: dict[str, Any]) -> dict[str, float]:
+def _in_one_process(
+    pair: Pair, home: Path, content: Found, wanted: list[Scenario], logs: Path
+) -> tuple[dict[str, Found], str]:
+    """What came, and how the process ended."""
+    asked, printed, log = (logs / name for name in ("asked.json", "trial.out", "trial.log"))
+    scenarios_ = [asdict(one) for one in wanted]
+    asked.write_text(json.dumps({**content, "scenarios": scenarios_}), encoding="utf-8")
+    printed.write_bytes(b"")
+    command = [sys.executable, "-W", "ignore", "-m", "tests.ascend.trial", str(asked)]
+    came: dict[str, Found] = {}
+    since = time.monotonic()
+    with started(command, environment(pair, home), log, printed) as process:
+        while len(came) < len(wanted):
+            ended = process.poll()
+            now = _results(printed)
+            if len(now) > len(came):
+                came, since = now, time.monotonic()
+            elif ended is not None:
+                return came, f"its process ended with status {ended}"
+            elif time.monotonic() - since > SCENARIO_SECONDS:
+                return came, f"no end in {SCENARIO_SECONDS:.0f} s"
+            time.sleep(0.2)
+    for one in came.values():
+        if "error" in one:
+            one["error"] = cause(log, one["trial"]) or one["error"]
+    return came, ""
+
+
+def _results(printed: Path) -> dict[str, Found]:
+    lines = printed.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    whole = [line for line in lines if line.startswith('{"trial"') and line.endswith("\n")]
+    return {one["trial"]: one for one in map(json.loads, whole)}
+
+
+def cause(log: Path, scenario: str) -> str:
+    """The first error of an engine's process in a scenario's part of the log."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    part = text.rpartition(f"{HEADING}{scenario}\n")[2].partition(HEADING)[0]
+    errors = re.findall(r"EngineCore.* ERROR .*?\b(\w+(?:Error|Exception): .*)", part)
+    return errors[0] if errors else ""
+
+
+def differences(found: Found) -> dict[str, float]:
     """By how much each call's log-odds differ from the expected ones, at most."""
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def is_right(found: dict[str, Any] | None) -> bool:
-    """Whether every call of a scenario was answered, and rightly; the settings as asked."""
-    if not found or "error" in found or len(differences(found)) < 7:
-        return False
-    asked = found["asked"]
-    as_asked = all(found["became"][name] == value for name, value in asked.items())
-    return as_asked and all(one <= RIGHT for one in differences(found).values())
+def changed(found: Found) -> dict[str, Any]:
+    """The settings that are not what the plan asked for, as vllm-ascend has them."""
+    became = found["became"]
+    return {name: became[name] for name, value in found["asked"].items() if became[name] != value}
 
 
-def said(found: dict[str, Any] | None) -> str:
-    """A scenario in a cell of the table."""
-    if not found:
-        return "the process died"
-    if "error" in found:
-        return f"dies: {reason(found['error'])}"
+def outcome(found: Found | None) -> str:
+    """What came of a scenario: `RIGHT`, `WRONG` or `DIES`."""
+    if not found or "error" in found:
+        return DIES
+    near = all(one <= NEAR for one in differences(found).values())
+    whole = len(differences(found)) == CALLS and not changed(found)
+    return RIGHT if near and whole else WRONG
+
+
+def column(
+    wanted: list[Scenario], found: dict[str, Found], answers: dict[str, str]
+) -> dict[str, str]:
+    """A pair's cells, by the names of rows."""
+    first = found.get(MODELS[0], {})
+    cells = {page.ARGUMENTS: _arguments(first) if "asked" in first else page.NO}
+    for one in wanted:
+        cells[one.name] = _cell(found.get(one.name))
+    return cells | answers
+
+
+def _cell(found: Found | None) -> str:
+    came = outcome(found)
+    if came == DIES or not found:
+        return f"{page.BAD} {_short((found or {}).get('error', 'it did not run'))}"
     worst = max(differences(found).values(), default=0.0)
-    return f"{'right' if is_right(found) else '**wrong**'}, {worst:.2g}"
+    return f"{page.FINE if came == RIGHT else page.BAD} {worst:.2g}"
 
 
-def reason(error: str) -> str:
-    """The gist of an engine's error."""
+def _arguments(found: Found) -> str:
+    """What the plan asked for, and whether vllm-ascend has it so."""
+    asked = ", ".join(f"`{name}={value}`" for name, value in found["asked"].items())
+    return f"{page.BAD} {changed(found)}" if changed(found) else f"{page.FINE} {asked}"
+
+
+def _short(error: str) -> str:
     return re.sub(r"\s+", " ", error.splitlines()[0])[:80].replace("|", "/")
 
 
-def row(pair: Pair, found: dict[str, dict[str, Any]], answered: dict[str, str]) -> list[str]:
-    """A row of the table."""
-    asked = found.get("lexical", {}).get("asked", {})
-    off = [name for name, value in asked.items() if value is False]
-    without = [
-        f"{one.name.removesuffix(' without the plan')}: {said(found.get(one.name))}"
-        for one in HAZARDS
-        if pair.vllm_ascend in one.pairs
+def run(pair: Pair, content: Found) -> tuple[dict[str, str], list[str]]:
+    """A pair's column, and what did not come as it must.
+
+    Raises:
+        UnavailableError: its wheels cannot be had.
+    """
+    logs = LOGS / pair.name
+    logs.mkdir(parents=True, exist_ok=True)
+    for one in logs.glob("*.log"):
+        one.unlink()
+    with folder_of(pair) as home:
+        wanted = scenarios(pair)
+        found = tried(pair, home, content, wanted, logs)
+        answers = commands.answered(pair, home, logs)
+    (logs / "found.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    amiss = [
+        f"{one.name}: {found.get(one.name)}, not {one.expected}"
+        for one in wanted
+        if outcome(found.get(one.name)) != one.expected
     ]
-    chunks = said(found["chunks"]) if "chunks" in found else "off"
-    return [
-        pair.vllm_ascend,
-        f"{pair.vllm} / {pair.transformers}",
-        ", ".join(f"`{name}=False`" for name in off) or "nothing",
-        *(said(found.get(model)) for model in MODELS),
-        chunks,
-        *(answered.get(name, "not run") for name in commands.NAMES),
-        "; ".join(without) or "–",
-    ]
-
-
-HEAD = (
-    "vllm-ascend",
-    "vLLM / transformers",
-    "the plan turns off",
-    *MODELS,
-    "in chunks",
-    *commands.NAMES,
-    "without the plan",
-)
-
-
-def table(rows: list[list[str]]) -> str:
-    """Markdown."""
-    lines = [HEAD, ("---",) * len(HEAD), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write_pages(text: str) -> None:
-    """Put the table between its marks on both pages."""
-    for page in PAGES:
-        content = page.read_text(encoding="utf-8")
-        before, _, rest = content.partition("<!-- table -->\n")
-        after = rest.partition("<!-- end -->")[2]
-        page.write_text(f"{before}<!-- table -->\n{text}\n<!-- end -->{after}", encoding="utf-8")
+    amiss += [f"{name}: {one}" for name, one in answers.items() if not one.startswith(page.FINE)]
+    return column(wanted, found, answers), amiss
 
 
 def main() -> int:
@@ -242,33 +209,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = {pair.name: pair for pair in PAIRS}
     parser.add_argument("pairs", nargs="*", choices=[[], *known], help="default: all")
-    parser.add_argument("--write", action="store_true", help="write the page for some pairs too")
     options = parser.parse_args()
-    rows, wrong = [], 0
+    columns = page.read()
+    wrong = 0
     with prepared() as content:
         for name in options.pairs or known:
-            pair = known[name]
             try:
-                with folder_of(pair) as home:
-                    found = tried(pair, home, content, scenarios(pair))
-                    answered = commands.run(pair, home)
+                columns[name], amiss = run(known[name], content)
             except UnavailableError as error:
-                print(f"{name}: {error}", flush=True)
-                wrong += 1
-                continue
-            rows.append(row(pair, found, answered))
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-            for scenario, one in found.items():
-                if not is_right(one):
-                    print(f"  {scenario}: {one}", flush=True)
-            expected = [*MODELS, *(["chunks"] if name in MAY_CHUNK else [])]
-            wrong += not all(is_right(found.get(each)) for each in expected)
-            wrong += any(not text.startswith("right") for text in answered.values())
-            shown = [one for one in HAZARDS if name in one.pairs]
-            wrong += any(is_right(found.get(one.name)) is one.provoked for one in shown)
-    print(f"\n{table(rows)}")
-    if options.write or not options.pairs:
-        write_pages(table(rows))
+                columns[name], amiss = {page.ARGUMENTS: f"{page.BAD} {error}"}, [str(error)]
+            except Exception as error:  # noqa: BLE001 - a pair is a column, whatever happens
+                columns[name], amiss = {page.ARGUMENTS: f"{page.BAD} {error!r}"}, [repr(error)]
+            wrong += len(amiss)
+            print(f"{name}: {'; '.join(amiss) or 'all as it must be'}", flush=True)
+            page.write(columns)
+    print(f"\n{page.table(columns)}")
     return 1 if wrong else 0
 
 

@@ -113,6 +113,7 @@ def environment(pair: Pair, home: Path, **more: str) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(str(one) for one in path if str(one)),
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+        "ASCEND_STAND_IN_WATCH": "1",  # a card computes while the host goes on
         "VLLM_PLUGINS": "ascend",
         "VLLM_VERSION": pair.vllm,  # by which vllm-ascend chooses its patches
         "VLLM_WORKER_MULTIPROC_METHOD": "fork",  # an engine's process has vLLM imported already

@@ -2,10 +2,9 @@
 
     python -m tests.ascend.trial FILE
 
-The file has documents, what they should score, and scenarios: a model, engine options, words of a
-hazard row to leave out. Prints for each a line of JSON that begins with ``{"trial"``: what was
-asked, what vllm-ascend made of it, and how far each call's log-odds lie from the expected ones.
-Everything else that is printed is vLLM's.
+The file has documents, what they should score, and scenarios (`scenarios.py`). Prints for each a
+line of JSON that begins with ``{"trial"``: what was asked, what vllm-ascend made of it, and how far
+each call's log-odds lie from the expected ones. Everything else that is printed is vLLM's.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from qwen3_ascend_rerank.runtime import plan
 from qwen3_ascend_rerank.runtime.plan import Plan
 from tests.support.pairs import log_odds
 
+from .scenarios import EVERY
+
+HEADING = "== scenario: "
+"""How a scenario's part of the log begins."""
 LENGTH = 1000
 """Tokens of the longest prompt."""
 OPTIONS: dict[str, Any] = {
@@ -58,6 +62,7 @@ def scores(
         info = made.start()
         found |= {"version": info.version, "device": info.device, "dtype": info.dtype}
         found |= {"asked": engine.asked, "became": engine.became()}
+        found |= {"cache_block": info.cache_block}
         compare("cold", queries[0])
         compare("cached", queries[0])
         compare("another query", queries[1])
@@ -93,7 +98,7 @@ class NotingEngine(VLLMEngine):
 
 def without(fault: str) -> None:
     """Leave the rows out whose fault has these words: what happens without them?"""
-    kept = tuple(row for row in plan.HAZARDS if fault not in row.fault)
+    kept = tuple(row for row in plan.HAZARDS if fault != EVERY and fault not in row.fault)
     if len(kept) == len(plan.HAZARDS):
         raise SystemExit(f"no hazard row has the words {fault!r}")
     plan.HAZARDS = kept  # type: ignore[misc]
@@ -107,26 +112,29 @@ def _together(*works: Callable[[], None]) -> None:
         thread.join()
 
 
-def run(scenario: dict[str, Any], documents: list[str], expected: Any) -> dict[str, Any]:
+def run(
+    scenario: dict[str, Any], documents: list[str], expected: Any, folders: dict[str, str]
+) -> dict[str, Any]:
     """What came of a scenario: the scenario itself, and what was found or raised."""
-    rows = plan.HAZARDS
+    rows, begun = plan.HAZARDS, time.monotonic()
     try:
-        if fault := scenario.get("without"):
-            without(fault)
+        if scenario["without"]:
+            without(scenario["without"])
         found = scores(
-            scenario["model"], expected[scenario["kind"]], documents, scenario.get("options", {})
+            folders[scenario["model"]], expected[scenario["model"]], documents, scenario["options"]
         )
     except EngineError as error:
         found = {"error": str(error)}
     finally:
         plan.HAZARDS = rows  # type: ignore[misc]
-    return {"trial": scenario["name"], **found}
+    return {"trial": scenario["name"], "seconds": round(time.monotonic() - begun), **found}
 
 
 def main() -> None:
     content = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for scenario in content["scenarios"]:
-        found = run(scenario, content["documents"], content["expected"])
+        print(f"\n{HEADING}{scenario['name']}", file=sys.stderr, flush=True)
+        found = run(scenario, content["documents"], content["expected"], content["models"])
         print(f"\n{json.dumps(found)}", flush=True)
 
 

@@ -1,6 +1,6 @@
 """The device: operators give the CPU's numbers on it, and what a card refuses is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -86,6 +86,82 @@ def test_tensors_of_two_devices_do_not_meet() -> None:
     with pytest.raises(RuntimeError, match="at least two devices, npu:0 and cpu"):
         torch.ones(2, device="npu") + torch.ones(2)
     assert (torch.ones(2, device="npu") + torch.tensor(1.0)).tolist() == [2, 2]  # a number
+
+
+@pytest.fixture
+def pinned() -> Iterator[torch.Tensor]:
+    """Memory of the host that the device copies by itself, while it is watched."""
+    CARD.set_watching(True)
+    yield torch.zeros(8, dtype=torch.int64, pin_memory=True)
+    CARD.wait_for_all()
+    CARD.set_watching(False)
+
+
+def _look_at_a_number() -> None:
+    torch.ones(1, device="npu").item()
+
+
+def _copy_back() -> None:
+    torch.ones(1, device="npu").cpu()
+
+
+WAITS = [lambda: torch.npu.synchronize(), _look_at_a_number, _copy_back]
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_write_into_what_is_being_copied_is_seen(
+    pinned: torch.Tensor, wait: Callable[[], None]
+) -> None:
+    pinned.to("npu", non_blocking=True)
+    pinned.numpy()[3] = 1
+    with pytest.raises(RuntimeError, match="the host wrote into pinned memory"):
+        wait()
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_what_was_waited_for_may_be_written_into(
+    pinned: torch.Tensor, wait: Callable[[], None]
+) -> None:
+    pinned.to("npu", non_blocking=True)
+    wait()
+    pinned.numpy()[3] = 1
+
+
+def test_an_event_stands_for_what_was_under_way_when_it_was_recorded(pinned: torch.Tensor) -> None:
+    before, after = pinned[:4], pinned[4:]
+    before.to("npu", non_blocking=True)
+    event = torch.npu.Event()
+    event.record()
+    after.to("npu", non_blocking=True)
+    event.synchronize()
+    before[0] = 1
+    torch.npu.synchronize()
+    after.to("npu", non_blocking=True)
+    after[0] = 1
+    event.synchronize()
+    with pytest.raises(RuntimeError, match="the host wrote into pinned memory"):
+        torch.npu.synchronize()
+
+
+def test_copies_that_the_host_makes_are_not_watched(pinned: torch.Tensor) -> None:
+    pageable = torch.zeros(8)
+    for host, non_blocking in ((pageable, True), (pinned, False)):
+        host.to("npu", non_blocking=non_blocking)
+        host[0] = 1
+    assert pinned.is_pinned()
+    assert not pageable.is_pinned()
+
+
+def test_the_device_does_not_wait_for_itself(pinned: torch.Tensor) -> None:
+    """Operators here look at numbers, such as lengths, which on a card the host never sees."""
+    rows = torch.ones(2, 1, 8, device="npu")
+    caches = [torch.zeros(1, 4, 1, 8, device="npu") for _ in range(2)]
+    slots = torch.tensor([1, 3], dtype=torch.int32).npu()
+    pinned.to("npu", non_blocking=True)
+    pinned[0] = 1
+    torch_npu._npu_reshape_and_cache(rows, rows, *caches, slots)
+    with pytest.raises(RuntimeError, match="the host wrote into pinned memory"):
+        torch.npu.synchronize()
 
 
 def test_an_operator_that_is_not_written_says_what_it_was_given() -> None:

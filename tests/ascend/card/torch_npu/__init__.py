@@ -59,6 +59,9 @@ CHIP = "ASCEND_STAND_IN_CHIP"
 stand_in = device.build()
 """The compiled device: `used()`, `peak()`, `limit()`, `set_limit(bytes)`."""
 
+for _name in __all__:
+    globals()[_name] = device.on_the_device(globals()[_name])
+
 npu = runtime.module(stand_in, os.environ.get(CHIP, "Ascend910B4"))
 torch._register_device_module("npu", npu)
 torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SOURCE = Path(__file__).with_name("npu.cpp")
 BUILDS = "ASCEND_STAND_IN_BUILDS"
 """The variable that names the folder in which builds are kept."""
 MEMORY = "ASCEND_STAND_IN_MEMORY"
 """The variable that says how many bytes the device has; 4 GiB if it is not set."""
+WATCH = "ASCEND_STAND_IN_WATCH"
+"""The variable that makes the host's writes into what is being copied an error, where it is set."""
 
 
 def build() -> Any:
@@ -34,6 +41,7 @@ def build() -> Any:
     made = torch.ops.npu_stand_in
     if MEMORY in os.environ:
         made.set_limit(int(os.environ[MEMORY]))
+    made.set_watching(WATCH in os.environ)
     return made
 
 
@@ -57,3 +65,17 @@ def _compile(name: str, library: Path) -> None:
         if not built.exists():
             raise RuntimeError(f"{SOURCE.name} could not be built:\n{done.stderr}")
         built.replace(library)
+
+
+def on_the_device(operator: Callable[P, R]) -> Callable[P, R]:
+    """`operator` as the device runs it: what it looks at is its own, and nobody waits for it."""
+
+    @functools.wraps(operator)
+    def run(*arguments: P.args, **named: P.kwargs) -> R:
+        torch.ops.npu_stand_in.enter()
+        try:
+            return operator(*arguments, **named)
+        finally:
+            torch.ops.npu_stand_in.leave()
+
+    return run

@@ -3,7 +3,8 @@
 // Memory is the host's, counted against a limit. Whatever moves or views memory is done here; every
 // other operator goes to the CPU's kernel, which is lent the same bytes. What a card refuses is
 // refused: memory beyond the limit, a device that is not there, tensors on two devices, float64 in
-// matrix products.
+// matrix products. A copy that is not waited for is done at once, but watched where that is asked
+// for: a card could still be at it when the host writes into what it copies.
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/Tensor.h>
@@ -20,6 +21,10 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -137,6 +142,84 @@ at::Tensor& set_tensor(at::Tensor& self, const at::Tensor& source) {
   return set_storage(self, source.storage(), source.storage_offset(), source.sizes(),
                      source.strides());
 }
+
+// ---- copies that nobody waits for ---------------------------------------------------------------
+
+// Pinned memory of the host: the device copies it by itself, other memory before the call returns.
+struct Pinned final : c10::Allocator {
+  c10::DataPtr allocate(size_t size) override {
+    auto bytes = c10::GetCPUAllocator()->allocate(size);
+    void* data = bytes.get();
+    {
+      std::lock_guard<std::mutex> guard(mutex);
+      ranges[data] = size;
+    }
+    auto release = [](void* held) {
+      auto* bytes = static_cast<c10::DataPtr*>(held);
+      {
+        std::lock_guard<std::mutex> guard(mutex);
+        ranges.erase(bytes->get());
+      }
+      delete bytes;
+    };
+    return {data, new c10::DataPtr(std::move(bytes)), release, c10::kCPU};
+  }
+  void copy_data(void* to, const void* from, std::size_t size) const override {
+    default_copy_data(to, from, size);
+  }
+  static bool holds(const void* data) {
+    std::lock_guard<std::mutex> guard(mutex);
+    auto after = ranges.upper_bound(data);
+    if (after == ranges.begin()) return false;
+    const auto& [start, size] = *std::prev(after);
+    return data < static_cast<const char*>(start) + size;
+  }
+  static inline std::mutex mutex;
+  static inline std::map<const void*, size_t> ranges;
+};
+Pinned pinned;
+
+struct Copy {
+  c10::Storage source;  // kept, as the card's own allocator of pinned memory does
+  const char* begin;
+  std::string bytes;  // as they were
+  int64_t number;
+};
+std::mutex copying;
+std::deque<Copy> under_way;
+int64_t copies = 0;
+std::atomic<bool> watching{false};
+
+void watch(const at::Tensor& source) {
+  if (!watching || !source.is_non_overlapping_and_dense() || !Pinned::holds(source.data_ptr()))
+    return;
+  const auto* begin = static_cast<const char*>(source.data_ptr());
+  std::lock_guard<std::mutex> guard(copying);
+  under_way.push_back({source.storage(), begin, std::string(begin, source.nbytes()), ++copies});
+}
+
+int64_t last_copy() {
+  std::lock_guard<std::mutex> guard(copying);
+  return copies;
+}
+
+// Inside an operator of the device, which looks at its own numbers.
+thread_local int inside = 0;
+
+// The device is waited for, up to a copy.
+void wait_for(int64_t number) {
+  if (inside) return;
+  std::lock_guard<std::mutex> guard(copying);
+  while (!under_way.empty() && under_way.front().number <= number) {
+    const auto one = std::move(under_way.front());
+    under_way.pop_front();
+    TORCH_CHECK(!std::memcmp(one.begin, one.bytes.data(), one.bytes.size()),
+                "the host wrote into pinned memory (", one.bytes.size(), " bytes) of which a copy "
+                "to the NPU was under way: a card may have copied what came later");
+  }
+}
+
+void wait_for_all() { wait_for(last_copy()); }
 
 // ---- every other operator: the CPU's kernel over the same bytes ---------------------------------
 
@@ -272,6 +355,10 @@ class Loans {
 void on_the_host(const c10::OperatorHandle& op, Stack* stack) {
   const auto& schema = op.schema();
   const auto count = schema.arguments().size();
+  // Those whose answer the host looks at.
+  static const std::set<std::string> looks{"aten::_local_scalar_dense", "aten::nonzero",
+                                           "aten::masked_select", "aten::equal"};
+  if (looks.count(schema.name())) wait_for_all();
   Loans loans(schema);
   for (size_t place = 0; place < count; ++place) {
     auto& value = torch::jit::peek(*stack, place, count);
@@ -288,7 +375,9 @@ void on_the_host(const c10::OperatorHandle& op, Stack* stack) {
   }
 }
 
-at::Tensor copy_from(const at::Tensor& self, const at::Tensor& to, bool) {
+at::Tensor copy_from(const at::Tensor& self, const at::Tensor& to, bool non_blocking) {
+  if (!non_blocking && on_npu(self) != on_npu(to)) wait_for_all();
+  if (non_blocking && !on_npu(self)) watch(self);
   auto target = on_npu(to) ? lend(to) : to;
   target.copy_(on_npu(self) ? lend(self) : self);
   return to;
@@ -332,7 +421,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
 
 struct Guard final : c10::impl::NoOpDeviceGuardImpl<NPU> {
   c10::DeviceIndex deviceCount() const noexcept override { return device_count; }
-  void synchronizeDevice(const c10::DeviceIndex) const override {}
+  void synchronizeDevice(const c10::DeviceIndex) const override { wait_for_all(); }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
 
@@ -342,7 +431,8 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
   c10::DeviceIndex deviceCount() const override { return device_count; }
   c10::DeviceIndex getCurrentDevice() const override { return 0; }
-  c10::Allocator* getPinnedMemoryAllocator() const override { return c10::GetCPUAllocator(); }
+  c10::Allocator* getPinnedMemoryAllocator() const override { return &pinned; }
+  bool isPinnedPtr(const void* data) const override { return Pinned::holds(data); }
   void resizePrivateUse1Bytes(const c10::Storage& storage, size_t size) const override {
     resize_storage(storage, size);
   }
@@ -360,4 +450,10 @@ TORCH_LIBRARY(npu_stand_in, m) {
   m.def("reset_peak", [] { peak = used.load(); });
   m.def("limit", [] { return limit.load(); });
   m.def("set_limit", [](int64_t bytes) { limit = bytes; });
+  m.def("set_watching", [](bool asked) { watching = asked; });
+  m.def("last_copy", &last_copy);
+  m.def("wait_for", &wait_for);
+  m.def("wait_for_all", &wait_for_all);
+  m.def("enter", [] { ++inside; });
+  m.def("leave", [] { --inside; });
 }

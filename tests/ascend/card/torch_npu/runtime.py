@@ -1,4 +1,7 @@
-"""``torch.npu``: the device as its users ask about it. There is one stream, always finished."""
+"""``torch.npu``: the device as its users ask about it. There is one stream.
+
+It is always finished, but waiting for it tells whether the host wrote into what was being copied.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ CHIPS = {"Ascend910B4": 223, "Ascend310P3": 202}
 """Names of chips, and what `get_soc_version` says of them: an A2 and a 310P."""
 
 
+OPERATORS = torch.ops.npu_stand_in
+"""The compiled device."""
+
+
 class Stream:
     """A queue of work: it is done when it is put in."""
 
@@ -22,7 +29,8 @@ class Stream:
         self.npu_stream = self.stream_id = self.device_index = 0
         self.device = torch.device("npu:0")
 
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        OPERATORS.wait_for_all()
 
     def wait_stream(self, stream: Any) -> None: ...
 
@@ -38,15 +46,18 @@ class Stream:
 class Event:
     """A mark in a queue."""
 
-    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self._copy = 0
 
-    def record(self, stream: Any = None) -> None: ...
+    def record(self, stream: Any = None) -> None:
+        self._copy = OPERATORS.last_copy()
 
     def wait(self, stream: Any = None) -> None: ...
 
     def reset(self, stream: Any = None) -> None: ...
 
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        OPERATORS.wait_for(self._copy)
 
     def query(self) -> bool:
         return True
@@ -110,6 +121,7 @@ def module(device: Any, chip: str) -> types.ModuleType:
         ),
         "mem_get_info": mem_get_info,
         "memory_stats": memory_stats,
+        "synchronize": lambda *_: OPERATORS.wait_for_all(),
         "config": Anything(),
         "memory": Placeholder("torch.npu.memory"),  # pools, for engines that are put to sleep
         "NPUGraph": Anything,
@@ -119,7 +131,7 @@ def module(device: Any, chip: str) -> types.ModuleType:
         "memory_reserved": lambda *_: device.used(),
         "reset_peak_memory_stats": lambda *_: device.reset_peak(),
         **dict.fromkeys(
-            ("synchronize", "empty_cache", "init", "manual_seed", "manual_seed_all",
+            ("empty_cache", "init", "manual_seed", "manual_seed_all",
              "seed", "seed_all", "set_compile_mode", "set_option"),
             nothing,
         ),

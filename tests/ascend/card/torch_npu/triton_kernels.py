@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from .device import on_the_device
+
 NAME = "_compute_slot_mapping_kernel"
 MODULES = ("vllm.v1.worker.block_table", "vllm_ascend.ops.triton.compute_slot_mapping")
 
@@ -24,7 +26,7 @@ class SlotMapping:
     """The kernel: called as ``kernel[grid](…)``."""
 
     def __getitem__(self, grid: Any) -> Any:
-        return self.launch
+        return on_the_device(self.launch)
 
     @staticmethod
     def launch(
