@@ -25,6 +25,7 @@ __all__ = [
     "newer_than_known",
     "pairing_of",
     "plan",
+    "unpaired",
 ]
 
 _POLICY = "vllm-project/vllm-ascend, versioning policy"
@@ -131,6 +132,15 @@ def mismatches(machine: Machine) -> list[Finding]:
         )
         for name, (there, expected) in found.items()
     ]
+
+
+def unpaired(machine: Machine) -> str:
+    """The `mismatches` and the next step in one sentence; empty where there are none."""
+    found = mismatches(machine)
+    if not found:
+        return ""
+    whys = ", ".join(one.why for one in found)
+    return f"{found[0].subject} is {whys}: {found[0].what}, which `qwen3-rerank doctor` names"
 
 
 def _takes(row: Pairing, transformers: str) -> bool:

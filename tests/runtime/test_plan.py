@@ -6,7 +6,7 @@ import pytest
 
 from qwen3_ascend_rerank.errors import EngineError
 from qwen3_ascend_rerank.runtime.detect import Machine
-from qwen3_ascend_rerank.runtime.plan import pairing_of
+from qwen3_ascend_rerank.runtime.plan import pairing_of, unpaired
 from qwen3_ascend_rerank.runtime.rules import Releases
 from qwen3_ascend_rerank.runtime.versions import PAIRINGS
 from tests.runtime.machines import cuda, npu, planned
@@ -81,6 +81,14 @@ class TestPairings:
     def test_what_does_not_is_named(self, changed, why):
         machine = dataclasses.replace(npu("0.18.0"), **changed)
         assert [each.why for each in planned(machine).warnings] == [why]
+
+    def test_what_a_failed_start_says_of_it_has_the_next_step(self):
+        machine = dataclasses.replace(npu("0.18.0"), vllm="0.19.0", torch="2.10.0")
+        assert unpaired(machine) == (
+            "vllm-ascend 0.18.0 is made for vLLM 0.18.0, found 0.19.0, made for torch 2.9.0, found "
+            "2.10.0: install the pair, which `qwen3-rerank doctor` names"
+        )
+        assert not unpaired(npu("0.18.0"))
 
     def test_a_post_release_counts_as_its_release(self):
         assert pairing_of("0.23.0.post1").vllm == ("0.23.0",)

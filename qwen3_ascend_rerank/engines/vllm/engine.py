@@ -28,7 +28,7 @@ from ...prompts import PromptBatch, load_tokenizer
 from ...protocol import EngineInfo, closed_for_good, log_odds_of
 from ...runtime import probes, torch_npu
 from ...runtime.detect import Machine, detect
-from ...runtime.plan import Deployment, Plan, mismatches, plan
+from ...runtime.plan import Deployment, Plan, plan, unpaired
 from . import launch, library
 from .processes import Processes
 
@@ -232,11 +232,9 @@ class VLLMEngine:
         try:
             return library.async_llm(str(checkpoint.folder), str(tokenizer.parent), arguments)
         except Exception as error:
-            pairs = "".join(f"; {one.subject} is {one.why}" for one in mismatches(detect()))
-            raise EngineError(
-                f"vLLM could not start {self._model}: {error}; its log, above, names the cause"
-                f"{pairs}"
-            ) from error
+            advice = [each for each in (unpaired(detect()),) if each]
+            said = "; ".join((f"{error}", "its log, above, names the cause", *advice))
+            raise EngineError(f"vLLM could not start {self._model}: {said}") from error
         finally:
             self._processes.end_start()
 
