@@ -10,10 +10,11 @@ from typing import Any
 
 from ..checks import checked_count
 from ..errors import DocumentError, InvalidInputError, RerankError
+from ..prompts import DEFAULT_INSTRUCTION
 from ..prompts.request import RerankRequest
-from ..protocol import EngineInfo
 from ..reranker import Reranker
 from ..results import RankedDocument, RerankResult
+from ..trust import likeness
 from .parts import Parts
 from .sources import Source, find
 from .tasks import Columns, Reject, Task, tasks
@@ -120,9 +121,26 @@ def _settings(reranker: Reranker) -> dict[str, Any]:
     }
 
 
-def _runtime(info: EngineInfo) -> dict[str, Any]:
+def _settle_runtime(reranker: Reranker, parts: Parts) -> None:
+    """Have what computes be what the job was begun with: the runtime by name, weights by answers.
+
+    Raises:
+        InvalidInputError: it is not.
+        RerankError: the engine could not start.
+    """
+    info = reranker.start(timeout=None)
     names = ("engine", "version", "dtype", "max_length", "log_odds_exact")
-    return {name: getattr(info, name) for name in names}
+    parts.demand("runs_on", {name: getattr(info, name) for name in names})
+    result = reranker.rerank(
+        likeness.QUERY,
+        likeness.DOCUMENTS,
+        instruction=DEFAULT_INSTRUCTION,
+        top_n=None,
+        threshold=None,
+        timeout=None,
+    )
+    said = {one.index: one.log_odds for one in result}
+    parts.demand_model([said[place] for place in sorted(said)], exact=info.log_odds_exact)
 
 
 def _blocks(
@@ -162,7 +180,7 @@ def _blocks(
             current.rejects += task.rejects
             if task.request is not None:
                 if not ready:
-                    parts.demand("runs_on", _runtime(reranker.start(timeout=None)))
+                    _settle_runtime(reranker, parts)
                     ready = True
                 current.waiting += 1
                 yield _named(task)

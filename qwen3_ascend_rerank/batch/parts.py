@@ -18,6 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import InvalidInputError, MissingDependencyError
+from ..trust.likeness import same_model
 from .sources import pyarrow
 from .tasks import Reject
 
@@ -100,9 +101,28 @@ class Parts:
                 "or another folder"
             )
 
+    def demand_model(self, said: Sequence[float], *, exact: bool) -> None:
+        """Write what the model says of pairs on which models differ, or compare it.
+
+        Args:
+            said: log-odds of `likeness.DOCUMENTS`.
+            exact: whether they are log-odds from the start.
+
+        Raises:
+            InvalidInputError: another model said what stands there.
+        """
+        before = self._manifest.get("model_says")
+        if before is None:
+            self._save("model_says", list(said))
+        elif not same_model(before, said, exact=exact):
+            raise InvalidInputError(
+                f"{self.place} was begun with a model that answers otherwise, whatever it is "
+                "called: other weights, or another precision; give the same, or another folder"
+            )
+
     def conclude(self, counts: Mapping[str, Any]) -> None:
         """Write that all is done, and what came of it."""
-        self._save("done", counts)
+        self._save("done", dict(counts))
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
@@ -113,8 +133,8 @@ class Parts:
             raise InvalidInputError(f"{self.place}/{MANIFEST} is damaged; give another folder")
         return found
 
-    def _save(self, section: str, value: Mapping[str, Any]) -> None:
-        self._manifest[section] = dict(value)
+    def _save(self, section: str, value: Any) -> None:
+        self._manifest[section] = value
         self._write(MANIFEST, _json(self._manifest))
 
     def has(self, block: int) -> bool:

@@ -4,6 +4,7 @@ levels      how much it must show
 selfcheck   everything that is asked, in order
 invariants  what holds for any model
 answers     what is known of published models and of the lexical one
+likeness    whether two answers are one model's
 examiner    who asks, and how near two answers must lie
 report      what came back, and the error that says so
 """

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_ascend_rerank import Reranker, RerankError, UnsupportedServerError
-from qwen3_ascend_rerank.engines.served import identity, probing
-from qwen3_ascend_rerank.engines.served.identity import same_model
+from qwen3_ascend_rerank.engines.served import probing
+from qwen3_ascend_rerank.trust import likeness
+from qwen3_ascend_rerank.trust.likeness import same_model
 from tests.support import faults
 from tests.support.dialects import VLLM, Jina, good_template
 from tests.support.oracle import oracle
@@ -54,7 +55,7 @@ def server() -> Iterator[StandIn]:
 
 def known_pairs(request: Request) -> bool:
     """Whether a request is a look, by the number of its documents."""
-    return len(request.json["input"]) == len(identity.DOCUMENTS)
+    return len(request.json["input"]) == len(likeness.DOCUMENTS)
 
 
 def looks(server: StandIn) -> int:
@@ -65,7 +66,7 @@ def looks(server: StandIn) -> int:
 
 
 def test_there_are_pairs_of_which_a_model_is_not_sure(lexical: Reranker) -> None:
-    scores = lexical.score(identity.QUERY, identity.DOCUMENTS)
+    scores = lexical.score(likeness.QUERY, likeness.DOCUMENTS)
     assert sum(0.3 < score < 0.7 for score in scores) >= 3
     assert sum(0.05 < score < 0.95 for score in scores) >= 6
 
@@ -265,4 +266,4 @@ def test_a_second_model_that_new_connections_reach_is_noticed(server: StandIn) -
 
 
 def test_the_pairs_are_not_those_that_tell_how_to_ask() -> None:
-    assert not set(identity.DOCUMENTS) & set(probing.DOCUMENTS)
+    assert not set(likeness.DOCUMENTS) & set(probing.DOCUMENTS)

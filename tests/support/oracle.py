@@ -3,16 +3,17 @@
 import asyncio
 from functools import cache
 
-from qwen3_ascend_rerank.engines.served import identity, probing
+from qwen3_ascend_rerank.engines.served import probing
 from qwen3_ascend_rerank.engines.startup import open_tokenizer
 from qwen3_ascend_rerank.engines.torch import TorchEngine
 from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION, PromptBatch, build_batch
+from qwen3_ascend_rerank.trust import likeness
 from qwen3_ascend_rerank.trust.answers import LEXICAL_ANSWERS
 
 LONGEST = 4096
 FIRST = [
     (probing.QUERY, probing.DOCUMENTS),
-    (identity.QUERY, identity.DOCUMENTS),
+    (likeness.QUERY, likeness.DOCUMENTS),
     *((query, list(answers)) for query, answers in LEXICAL_ANSWERS.items()),
 ]
 """What clients ask when they start, and what the tests ask most."""

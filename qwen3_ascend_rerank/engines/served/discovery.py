@@ -11,11 +11,11 @@ from typing import Literal
 
 from ...errors import EngineError, UnsupportedServerError
 from ...prompts import DEFAULT_INSTRUCTION, PromptBatch, build_batch, load_tokenizer
-from . import identity, probing
+from ...trust import likeness
+from . import probing
 from .connection import Connection
 from .dialects import Formatting, wanted_dialects
 from .faults import AnswerFaultError, PassingError, RefusedError
-from .identity import same_model
 from .manner import Manner
 from .models import ServedModel, check_tokenizer, find_tokenizer, served_model
 
@@ -53,7 +53,7 @@ class Discovery:
     manner: Manner
     """How it is asked."""
     pairs: PromptBatch
-    """The pairs of `identity`, whose scores tell models apart."""
+    """The pairs of `likeness`, whose scores tell models apart."""
     probe: tuple[float, ...]
     """Their log-odds: another model, or another prompt, gives others."""
     open_without_key: bool
@@ -80,7 +80,7 @@ class Discovery:
 
     def agrees(self, log_odds: Sequence[float], *, exact: bool) -> bool:
         """Whether `log_odds` of `pairs` may be from the same model; `exact` if not from P(yes)."""
-        return same_model(self.probe, log_odds, exact=exact and self.manner.log_odds)
+        return likeness.same_model(self.probe, log_odds, exact=exact and self.manner.log_odds)
 
 
 async def discover(
@@ -119,8 +119,8 @@ async def discover(
     pairs = build_batch(
         qwen,
         DEFAULT_INSTRUCTION,
-        identity.QUERY,
-        identity.DOCUMENTS[: served.most_documents],
+        likeness.QUERY,
+        likeness.DOCUMENTS[: served.most_documents],
         probing.LENGTH,
         as_text=manner.dialect.takes_text,
     )
@@ -165,7 +165,7 @@ async def _one_model(
         raise (lasting or errors)[0]
     first, *others = (manner.log_odds_of(connection.url, one, len(pairs)) for one in given)
     for other in others:
-        if not same_model(first, other, exact=manner.log_odds):
+        if not likeness.same_model(first, other, exact=manner.log_odds):
             raise UnsupportedServerError(
                 f"{connection.url} gives now {listed(first)} and now {listed(other)} as log-odds "
                 "of the same pairs: more than one model answers there. Where a balancer stands "
