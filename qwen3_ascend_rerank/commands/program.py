@@ -17,6 +17,7 @@ from .batch import batch
 from .bench import bench
 from .demo import demo
 from .doctor import doctor
+from .plan import plan
 from .rank import rank
 from .screen import print_error
 from .selfcheck import selfcheck
@@ -131,3 +132,4 @@ app.command()(selfcheck)
 app.command(cls=ServeCommand)(serve)
 app.command()(doctor)
 app.command()(bench)
+app.command()(plan)
