@@ -13,7 +13,7 @@ from ..batch.job import REQUESTS_A_BLOCK
 from ..components.settings import RerankSettings
 from . import screen
 from .options import default, json_object, setting
-from .screen import messages, print_error
+from .screen import counted, messages, print_error
 
 INPUT = "What the columns of the input are called"
 COLUMNS = Columns()
@@ -113,8 +113,8 @@ def batch(
     def tell(report: BatchReport) -> None:
         rate = report.pairs / report.seconds if report.seconds else 0
         line = (
-            f"block {report.blocks}: {_counted(report.requests, 'request')}, "
-            f"{_counted(report.rejects, 'row')} refused, {rate:,.0f} pairs/s"
+            f"block {report.blocks}: {counted(report.requests, 'request')}, "
+            f"{counted(report.rejects, 'row')} refused, {rate:,.0f} pairs/s"
         )
         console.print(Text(line, "dim"))
 
@@ -137,7 +137,7 @@ def batch(
     if report.rejects:
         were = "was" if report.rejects == 1 else "were"
         refused = (
-            f"{_counted(report.rejects, 'row')} {were} refused; {output}/rejects-*.jsonl say why"
+            f"{counted(report.rejects, 'row')} {were} refused; {output}/rejects-*.jsonl say why"
         )
         console.print(Text(refused, "yellow"), soft_wrap=True)
 
@@ -145,11 +145,7 @@ def batch(
 def _summary(report: BatchReport, output: str) -> Text:
     earlier = f", {report.blocks_before} of them before" if report.blocks_before else ""
     return Text(
-        f"{_counted(report.requests, 'request')} in {_counted(report.blocks, 'block')}{earlier} in "
-        f"{output}; now {_counted(report.pairs, 'pair')}, {_counted(report.tokens, 'token')}, "
-        f"{_counted(report.truncated, 'document')} truncated, {report.seconds:.1f} s"
+        f"{counted(report.requests, 'request')} in {counted(report.blocks, 'block')}{earlier} in "
+        f"{output}; now {counted(report.pairs, 'pair')}, {counted(report.tokens, 'token')}, "
+        f"{counted(report.truncated, 'document')} truncated, {report.seconds:.1f} s"
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -12,12 +12,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ..batch.tasks import TEXT_FIELDS
 from ..errors import EngineError, InvalidInputError, RerankTimeoutError
 
 STANDARD_INPUT = "-"
 JSON_LINES = (".jsonl", ".ndjson")
-TEXT_FIELDS = ("text", "page_content", "content")
-"""Where the text of a passage is looked for in a JSON object, in this order."""
 OPTION_FIELDS = ("top_n", "threshold", "instruction")
 """What a request can set for itself."""
 

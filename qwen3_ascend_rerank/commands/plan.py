@@ -11,7 +11,7 @@ from rich.text import Text
 from ..batch.sizing import SIZES, Sizing, Speed, checked_amount, measured, stated
 from ..checks import checked_share
 from ..errors import InvalidInputError
-from .screen import output
+from .screen import counted, output
 
 ONE_OF = "How fast a card is: one of these"
 
@@ -97,12 +97,10 @@ def lines(job: Sizing, hours: float | None, cards: int | None) -> list[str]:
         f"kept free: {job.spare:.0%}, so {job.seconds / 3600:,.1f} hours on one card",
     ]
     if cards is not None:
-        told.append(f"{_counted(cards)}: {job.hours(cards):,.1f} hours")
+        told.append(f"{counted(cards, 'card')}: {job.hours(cards):,.1f} hours")
     if hours is not None:
         need = job.cards(hours)
-        told.append(f"within {hours:g} hours: {_counted(need)}, {job.hours(need):,.1f} hours")
+        told.append(
+            f"within {hours:g} hours: {counted(need, 'card')}, {job.hours(need):,.1f} hours"
+        )
     return told
-
-
-def _counted(cards: int) -> str:
-    return f"{cards:,} card{'' if cards == 1 else 's'}"

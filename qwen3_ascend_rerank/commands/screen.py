@@ -51,6 +51,11 @@ def _printable(text: str) -> str:
     return "".join(filter(str.isprintable, " ".join(text[:LONGEST_LINE].split())))
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things, one or more."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def score_line(score: float) -> Text:
     """A score with four digits, bright where it says "yes"."""
     return Text(f"{score:.4f}", "green" if score > EVEN else "dim")
