@@ -44,7 +44,8 @@ NAMES = (*(f"{server}, {by}" for server in SERVERS for by in (CLIENT, HTTP)), *C
 
 TEMPLATE_SINCE = Version("0.14")
 """The first vLLM that makes the prompt itself; before, a bare server refuses plain HTTP."""
-START_SECONDS, COMMAND_SECONDS, END_SECONDS = 300.0, 400.0, 60.0
+START_SECONDS, COMMAND_SECONDS, END_SECONDS = 600.0, 600.0, 60.0
+"""Half a minute is usual; a machine that others use too takes ten times as long."""
 NEAR = 0.01
 """How far probabilities of float16 may lie from those of float32."""
 FINE, BAD = "✓", "✗"
@@ -78,7 +79,9 @@ def _served(
     names = f"{name}, {CLIENT}", f"{name}, {HTTP}"
     with started(command, environ, log) as process:
         if not _is_ready(url, process):
-            return dict.fromkeys(names, f"{BAD} {_last_line(log)}")
+            lives = process.poll() is None
+            said = f"not ready in {START_SECONDS:.0f} s" if lives else _last_line(log)
+            return dict.fromkeys(names, f"{BAD} {said}")
         takes_text = "--bare" not in words or Version(pair.vllm) >= TEMPLATE_SINCE
         found = {
             names[0]: _by_client(url, right),

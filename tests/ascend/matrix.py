@@ -2,6 +2,7 @@
 
     python -m tests.ascend.matrix                    every pair
     python -m tests.ascend.matrix 0.13.0 0.23.0      these; the others keep their columns
+    python -m tests.ascend.matrix --part commands    a part; the other keeps its rows
 
 A pair takes some minutes and about 700 MB, which are given back afterwards unless ``ASCEND_PAIRS``
 names a folder in which pairs are kept. What is printed on the way is in ``build/ascend-matrix``.
@@ -32,6 +33,7 @@ from .running import started
 from .scenarios import DIES, MODELS, RIGHT, WRONG, Scenario, scenarios
 from .trial import HEADING, LENGTH
 
+PARTS = ENGINE, COMMANDS = "engine", "commands"
 LOGS = ROOT / "build" / "ascend-matrix"
 NEAR = 0.05
 """How far float16 may lie from float32, in log-odds: they are of the size of 10, it has 11 bits."""
@@ -151,15 +153,13 @@ def outcome(found: Found | None) -> str:
     return RIGHT if near and whole else WRONG
 
 
-def column(
-    wanted: list[Scenario], found: dict[str, Found], answers: dict[str, str]
-) -> dict[str, str]:
-    """A pair's cells, by the names of rows."""
+def column(wanted: list[Scenario], found: dict[str, Found]) -> dict[str, str]:
+    """A pair's cells of the engine's part, by the names of rows."""
     first = found.get(MODELS[0], {})
-    cells = {page.ARGUMENTS: _arguments(first) if "asked" in first else page.NO}
+    cells = {page.ARGUMENTS: _arguments(first) if "asked" in first else page.NO, "chunks": page.OFF}
     for one in wanted:
         cells[one.name] = _cell(found.get(one.name))
-    return cells | answers
+    return cells
 
 
 def _cell(found: Found | None) -> str:
@@ -180,8 +180,8 @@ def _short(error: str) -> str:
     return re.sub(r"\s+", " ", error.splitlines()[0])[:80].replace("|", "/")
 
 
-def run(pair: Pair, content: Found) -> tuple[dict[str, str], list[str]]:
-    """A pair's column, and what did not come as it must.
+def run(pair: Pair, content: Found, parts: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """A pair's cells, and what did not come as it must.
 
     Raises:
         UnavailableError: its wheels cannot be had.
@@ -190,18 +190,24 @@ def run(pair: Pair, content: Found) -> tuple[dict[str, str], list[str]]:
     logs.mkdir(parents=True, exist_ok=True)
     for one in logs.glob("*.log"):
         one.unlink()
+    cells: dict[str, str] = {}
+    amiss: list[str] = []
     with folder_of(pair) as home:
-        wanted = scenarios(pair)
-        found = tried(pair, home, content, wanted, logs)
-        answers = commands.answered(pair, home, logs)
-    (logs / "found.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    amiss = [
-        f"{one.name}: {found.get(one.name)}, not {one.expected}"
-        for one in wanted
-        if outcome(found.get(one.name)) != one.expected
-    ]
-    amiss += [f"{name}: {one}" for name, one in answers.items() if not one.startswith(page.FINE)]
-    return column(wanted, found, answers), amiss
+        if ENGINE in parts:
+            wanted = scenarios(pair)
+            found = tried(pair, home, content, wanted, logs)
+            (logs / "found.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+            cells |= column(wanted, found)
+            amiss += [
+                f"{one.name}: {came}, not {one.expected}"
+                for one in wanted
+                if (came := outcome(found.get(one.name))) != one.expected
+            ]
+        if COMMANDS in parts:
+            answers = commands.answered(pair, home, logs)
+            cells |= answers
+            amiss += [f"{n}: {one}" for n, one in answers.items() if not one.startswith(page.FINE)]
+    return cells, amiss
 
 
 def main() -> int:
@@ -209,13 +215,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = {pair.name: pair for pair in PAIRS}
     parser.add_argument("pairs", nargs="*", choices=[[], *known], help="default: all")
+    parser.add_argument("--part", action="append", choices=PARTS, help="default: both")
     options = parser.parse_args()
     columns = page.read()
     wrong = 0
     with prepared() as content:
         for name in options.pairs or known:
             try:
-                columns[name], amiss = run(known[name], content)
+                cells, amiss = run(known[name], content, options.part or PARTS)
+                columns[name] = columns.get(name, {}) | cells
             except UnavailableError as error:
                 columns[name], amiss = {page.ARGUMENTS: f"{page.BAD} {error}"}, [str(error)]
             except Exception as error:  # noqa: BLE001 - a pair is a column, whatever happens

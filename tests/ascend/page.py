@@ -8,12 +8,13 @@ from .commands import BAD, FINE, NAMES
 from .pairs import PAIRS, ROOT
 from .scenarios import AS_IT_STARTS, IN_CHUNKS, MODELS
 
-__all__ = ["ARGUMENTS", "BAD", "FINE", "NO", "read", "table", "write"]
+__all__ = ["ARGUMENTS", "BAD", "FINE", "NO", "OFF", "read", "table", "write"]
 
 ENGLISH = ROOT / "docs" / "ascend-matrix.md"
 CHINESE = ROOT / "docs" / "ascend-matrix.zh-CN.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end -->"
-NO = "–"
+NO, OFF = "–", "off"
+"""Of what was not run, and of what the plan turns off."""
 BESIDE, ARGUMENTS = "vLLM, transformers", "arguments, as asked for"
 ROWS = {
     ARGUMENTS: "参数，按要求生效",
@@ -28,7 +29,12 @@ ROWS = {
     IN_CHUNKS: "不用方案，分块",
 }
 """What is tried, in English and in Chinese; empty where it is called the same."""
-WORDS = {"refused": "被拒绝", "no end in": "没有结束：", "its process ended": "进程已结束"}
+WORDS = {
+    "| off": "| 关闭",
+    "refused": "被拒绝",
+    "no end in": "没有结束：",
+    "its process ended": "进程已结束",
+}
 """What cells say, in Chinese."""
 
 

@@ -38,7 +38,6 @@ WITHOUT_THE_PLAN = {
     ("0.11.0", IN_CHUNKS): DIES,
     ("0.13.0", AS_IT_STARTS): WRONG,
     ("0.13.0", IN_CHUNKS): WRONG,
-    ("0.18.0", IN_CHUNKS): DIES,
     ("0.23.0", IN_CHUNKS): DIES,
     ("0.25.1rc1", IN_CHUNKS): DIES,
 }
