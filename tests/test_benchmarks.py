@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import compare, int8, own_cost
+from benchmarks import compare, gateway_endurance, int8, own_cost
 from benchmarks.comparison import report
 from benchmarks.comparison.contenders import CONTENDERS
 from benchmarks.comparison.report import Sample
@@ -284,3 +284,36 @@ class TestComparisonAsAUserRunsIt:
         assert "| TorchEngine |" in output
         saved = json.loads((tmp_path / "out" / "compare.json").read_text())
         assert len(saved["samples"]) >= 6
+
+
+class TestTheGatewaysEndurance:
+    @staticmethod
+    def found(**changes: object) -> gateway_endurance.Found:
+        refused = dict.fromkeys(("the queue is full", *gateway_endurance.REFUSED), 1)
+        return gateway_endurance.Found(
+            **{
+                "answers": 3,
+                "refused": gateway_endurance.Counter(refused),
+                "seconds": [1.0, 2.0, 3.0],
+                "memory": [90.0, 95.0, 96.0, 96.0, 97.0],
+                **changes,
+            }
+        )
+
+    def test_is_good_where_nothing_was_lost_or_wrong_and_memory_is_flat(self) -> None:
+        assert self.found().is_good
+        assert self.found().figures()["growth_mib"] == 2.0
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"lost": ["ConnectError"]},
+            {"worst": 1e-3},
+            {"unexplained": ["429"]},
+            {"refused": gateway_endurance.Counter()},
+            {"memory": [90.0, 95.0, 96.0, 96.0, 150.0]},
+        ],
+        ids=str,
+    )
+    def test_is_not_where_one_of_them_is_otherwise(self, changes: dict[str, object]) -> None:
+        assert not self.found(**changes).is_good
