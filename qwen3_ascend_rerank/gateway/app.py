@@ -36,6 +36,7 @@ _KEY_WANTED = ("/v1/cluster/auth", "/v1/v1/cluster/auth")
 """Where Xinference's clients ask, without a key, whether one is wanted."""
 _OPEN = frozenset({"/health", "/health/", *_KEY_WANTED})
 """Paths that are answered without a key."""
+_ANY = "/{path:path}"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PREFIXES = ("", "/v1", "/v1/v1")
 """What clients put before what they ask of the model."""
@@ -91,12 +92,13 @@ class Gateway:
             "/models/{name:path}": self._tells(self._model),
         }
         return [
+            Route(_ANY, self._answering.__call__, methods=["POST"]),  # first, since most are these
             *(self._page.routes if self._page else ()),
             Route("/health", self._health),
             Route("/metrics", self._show_metrics),
             *(Route(path, self._tells(self._key_wanted)) for path in _KEY_WANTED),
             *(Route(before + path, tell) for path, tell in told.items() for before in _PREFIXES),
-            Route("/{path:path}", self._answering.__call__, methods=_METHODS),
+            Route(_ANY, self._answering.__call__, methods=_METHODS),
         ]
 
     @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .dashscope import DASHSCOPE, RERANKS
@@ -45,6 +46,7 @@ class Destination:
     """What follows."""
 
 
+@lru_cache(maxsize=256)
 def place_of(path: str) -> Destination:
     """Take a path apart: slashes and versions may be doubled or missing."""
     parts = [part for part in path.split("/") if part]
