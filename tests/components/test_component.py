@@ -32,7 +32,7 @@ from tests.support.stand_in import FOR_EVER, SCORING, StandIn
 WAYS = pytest.mark.parametrize("way", ["sync", "async"])
 PATIENCE = 0.4
 ENGINE_GIVES_UP = 9.0
-"""Seconds: the engine's own patience is 10, its request_timeout 120."""
+"""Seconds: its request_timeout is 120."""
 
 
 def component(url: str | list[str], **settings: Any) -> RerankComponent:
@@ -130,7 +130,7 @@ def test_a_server_that_is_slow_is_waited_for(way: str, server: StandIn) -> None:
 
 
 def test_a_server_that_is_back_in_time_is_used(server: StandIn) -> None:
-    with component(server.url, patience=60) as one:
+    with component(server.url, patience=60, engine_options={"patience": 60}) as one:
         assert isinstance(outcome(one)[0], RerankResult)
         server.kill()
         threading.Timer(0.5, server.start).start()

@@ -41,7 +41,7 @@ def server() -> Iterator[StandIn]:
 
 @pytest.fixture
 def reranker(server: StandIn) -> Iterator[Reranker]:
-    with client(server, engine_options={"patience": 60}) as reranker:
+    with client(server, engine_options={"patience": 15}) as reranker:
         assert is_right(found(reranker))
         server.requests.clear()
         yield reranker

@@ -114,9 +114,10 @@ class StandIn:
     async def _vanish(self) -> None:
         if self._server:
             self._server.close()
-        for connection in list(self._open):
-            connection.reset()
-        await asyncio.sleep(0)
+        for _ in range(10):  # one that was just accepted shows only some steps of the loop later
+            for connection in list(self._open):
+                connection.reset()
+            await asyncio.sleep(0)
 
     async def _drop_idle(self) -> None:
         for connection in list(self._open):
