@@ -331,7 +331,10 @@ def test_a_wrong_replica_is_left_out_with_a_warning(
     wrong: VLLM, caplog: pytest.LogCaptureFixture
 ) -> None:
     with StandIn(wrong) as bad, StandIn(VLLM()) as good:
-        with client([bad, good], model="lexical", selfcheck="auto") as reranker:
+        options = {"request_timeout": 60}  # a busy machine is no wrong one
+        with client(
+            [bad, good], model="lexical", selfcheck="auto", engine_options=options
+        ) as reranker:
             reranker.start()
             asked = len(bad.scored)
             for _ in range(10):
