@@ -330,19 +330,23 @@ WRONG = {
 def test_a_wrong_replica_is_left_out_with_a_warning(
     wrong: VLLM, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with StandIn(wrong) as bad, StandIn(VLLM()) as good:
-        options = {"request_timeout": 60}  # a busy machine is no wrong one
-        with client(
-            [bad, good], model="lexical", selfcheck="auto", engine_options=options
-        ) as reranker:
-            reranker.start()
-            asked = len(bad.scored)
-            for _ in range(10):
-                assert is_right(found(reranker))
-            assert len(bad.scored) == asked
-    warnings = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
-    assert any(bad.url in warning for warning in warnings)
-    assert not any(good.url in warning and bad.url not in warning for warning in warnings)
+    def warnings() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+
+    options = {"request_timeout": 60, "patience": 30}  # a busy machine is no wrong one
+    with (
+        StandIn(wrong) as bad,
+        StandIn(VLLM()) as good,
+        client([bad, good], model="lexical", selfcheck="auto", engine_options=options) as reranker,
+    ):
+        reranker.start()
+        # One that takes long to show what it is is not waited for at the start.
+        assert wait_until(lambda: any(bad.url in warning for warning in warnings()))
+        asked = len(bad.scored)
+        for _ in range(10):
+            assert is_right(found(reranker))
+        assert len(bad.scored) == asked
+    assert not any(good.url in warning and bad.url not in warning for warning in warnings())
 
 
 @pytest.mark.parametrize("wrong", cases(WRONG, "another model", "yes and no swapped"))
