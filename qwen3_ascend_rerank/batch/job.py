@@ -96,6 +96,7 @@ def run_batch(
         "inputs": [{"url": one.url, "bytes": one.size} for one in sources],
         "columns": asdict(columns),
         "block": checked_count("block", block),
+        "format": output_format,
         "texts": texts,
     }
     parts.begin(made_with)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import DocumentError, InvalidInputError
@@ -47,7 +48,7 @@ class RerankStage:
         errors: list[str | None] = [None] * table.num_rows
         rows = (Row("", number, fields) for number, fields in enumerate(table.to_pylist()))
         asked: list[Task] = []
-        for task in tasks(rows, Columns(**{**_names(self._columns), "document": ""})):
+        for task in tasks(rows, replace(self._columns, document="")):
             if task.request is None:
                 errors[task.row] = task.rejects[0].reason
             else:
@@ -69,10 +70,6 @@ class RerankStage:
         return table.append_column(
             "results", arrow.array(results, arrow.list_(kind))
         ).append_column("error", arrow.array(errors, arrow.string()))
-
-
-def _names(columns: Columns) -> dict[str, str]:
-    return {name: getattr(columns, name) for name in Columns.__dataclass_fields__}
 
 
 def _written(outcome: RerankOutcome) -> list[dict[str, Any]]:

@@ -159,6 +159,7 @@ def test_an_engine_that_fails_ends_the_run_and_the_next_goes_on(tmp_path: Path) 
     ("change", "told"),
     [
         ({"block": 3}, "was begun with block 2, and it is 3 now"),
+        ({"output_format": "csv"}, 'was begun with format "jsonl", and it is "csv" now'),
         ({"texts": True}, "was begun with texts false, and it is true now"),
         ({"instruction": "Find it"}, 'with instruction "Given a web'),
         ({"top_n": 1}, "was begun with top_n null, and it is 1 now"),
@@ -168,7 +169,7 @@ def test_an_engine_that_fails_ends_the_run_and_the_next_goes_on(tmp_path: Path) 
 def test_another_job_is_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
     file, out = write(tmp_path / "in.jsonl", some(3)), str(tmp_path / "out")
     how: dict[str, Any] = {"block": 2} | {
-        name: change[name] for name in ("block", "texts") if name in change
+        name: change[name] for name in ("block", "texts", "output_format") if name in change
     }
     settings_ = {name: change[name] for name in ("instruction", "top_n") if name in change}
     with Reranker(FakeEngine(by_length)) as reranker:
