@@ -56,8 +56,8 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBER
 	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
-	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py -m full
-	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "python_runs and scale" -W ignore
+	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py tests/batch/test_ray_actors.py -m full
+	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "(python_runs and scale) or ray" -W ignore
 	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
 	$(BIN)/python scripts/test_vllm_versions.py
 

@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from ..checks import checked_count
-from ..errors import DocumentError, InvalidInputError, RerankError
-from ..prompts import DEFAULT_INSTRUCTION
-from ..prompts.request import RerankRequest
 from ..reranker import Reranker
-from ..results import RankedDocument, RerankResult
-from ..trust import likeness
+from .blocks import CHARACTERS, RankedBlock, Reading
+from .maker import Maker
 from .parts import Parts
-from .sources import Source, find
-from .tasks import Columns, Reject, Task, tasks
+from .ranking import rank_blocks
+from .sources import find
+from .tasks import Columns
 
 REQUESTS_A_BLOCK = 1000
-INPUT_FAULTS = (InvalidInputError, DocumentError)
-"""What is the fault of a row, and would be again; anything else ends the run."""
+
+
+class Workers(Protocol):
+    """Where blocks are ranked."""
+
+    def rank(
+        self,
+        reranker: Reranker,
+        reading: Reading,
+        check: Callable[[Maker], object],
+        *,
+        texts: bool,
+    ) -> Iterator[RankedBlock]:
+        """What comes of the blocks of `reading`, in any order.
+
+        Args:
+            reranker: what ranks, or what copies of it are made from.
+            reading: what to rank; blocks that were written come back as they are.
+            check: told who scores, before a block of theirs is handed on; raises where that must
+                not be.
+            texts: whether the documents' texts stand in the results.
+
+        Raises:
+            RerankError: an engine failed, or `check` refused it.
+        """
+        ...
+
+
+class ThisProcess:
+    """The Reranker itself ranks."""
+
+    def rank(
+        self,
+        reranker: Reranker,
+        reading: Reading,
+        check: Callable[[Maker], object],
+        *,
+        texts: bool,
+    ) -> Iterator[RankedBlock]:
+        """See `Workers`; in order."""
+        return rank_blocks(reranker, reading.blocks(), check, texts=texts)
 
 
 @dataclass(slots=True)
@@ -45,17 +81,6 @@ class BatchReport:
     """Of this run, loading included."""
 
 
-@dataclass(slots=True)
-class _Block:
-    number: int
-    rejects: list[Reject] = field(default_factory=list)
-    results: list[dict[str, Any]] = field(default_factory=list)
-    waiting: int = 0
-    """Requests of which the outcome is not there."""
-    whole: bool = False
-    """Whether all of its rows were read."""
-
-
 def run_batch(
     reranker: Reranker,
     inputs: str | Sequence[str],
@@ -65,6 +90,7 @@ def run_batch(
     output_format: str = "jsonl",
     texts: bool = False,
     block: int = REQUESTS_A_BLOCK,
+    workers: Workers | None = None,
     on_block: Callable[[BatchReport], None] = lambda _: None,
 ) -> BatchReport:
     """Rank the requests of files into a folder, going on where an earlier run stopped.
@@ -76,7 +102,8 @@ def run_batch(
         columns: what the columns of the input are called.
         output_format: ``jsonl``, a line a request; ``parquet`` or ``csv``, a row a pair.
         texts: whether the documents' texts stand in the results; JSON lines only.
-        block: requests that are written at once.
+        block: requests that are written at once; fewer where their texts are long.
+        workers: where they are ranked: `Processes`, `RayActors`; None: here.
         on_block: told after each block what the job has come to so far.
 
     Returns:
@@ -90,24 +117,29 @@ def run_batch(
     began = time.perf_counter()
     sources = find([inputs] if isinstance(inputs, str) else inputs)
     columns = columns or Columns()
+    size = checked_count("block", block)
     parts = Parts(output, output_format)
-    made_with = {
-        **_settings(reranker),
-        "inputs": [{"url": one.url, "bytes": one.size} for one in sources],
-        "columns": asdict(columns),
-        "block": checked_count("block", block),
-        "format": output_format,
-        "texts": texts,
-    }
-    parts.begin(made_with)
+    parts.begin(
+        {
+            **_settings(reranker),
+            "inputs": [{"url": one.url, "bytes": one.size} for one in sources],
+            "columns": asdict(columns),
+            "block": size,
+            "block_characters": CHARACTERS,
+            "format": output_format,
+            "texts": texts,
+        }
+    )
     report = BatchReport()
-    for done in _blocks(reranker, parts, sources, columns, block, report, texts=texts):
-        parts.write(done.number, done.results, done.rejects)
-        report.blocks += 1
-        report.rejects += len(done.rejects)
-        report.requests += len(done.results)
+    reading = Reading(sources, columns, size, parts.written)
+    ranking = (workers or ThisProcess()).rank(reranker, reading, parts.demand_maker, texts=texts)
+    for ranked in ranking:
+        if ranked.written is None:
+            parts.write(ranked.number, ranked.results, ranked.rejects)
+        _count(ranked, parts, report)
         report.seconds = time.perf_counter() - began
-        on_block(report)
+        if ranked.written is None:
+            on_block(report)
     report.seconds = time.perf_counter() - began
     parts.conclude(asdict(report))
     return report
@@ -122,122 +154,16 @@ def _settings(reranker: Reranker) -> dict[str, Any]:
     }
 
 
-def _settle_runtime(reranker: Reranker, parts: Parts) -> None:
-    """Have what computes be what the job was begun with: the runtime by name, weights by answers.
-
-    Raises:
-        InvalidInputError: it is not.
-        RerankError: the engine could not start.
-    """
-    info = reranker.start(timeout=None)
-    names = ("engine", "version", "dtype", "max_length", "log_odds_exact")
-    parts.demand("runs_on", {name: getattr(info, name) for name in names})
-    result = reranker.rerank(
-        likeness.QUERY,
-        likeness.DOCUMENTS,
-        instruction=DEFAULT_INSTRUCTION,
-        top_n=None,
-        threshold=None,
-        timeout=None,
-    )
-    said = {one.index: one.log_odds for one in result}
-    parts.demand_model([said[place] for place in sorted(said)], exact=info.log_odds_exact)
-
-
-def _blocks(
-    reranker: Reranker,
-    parts: Parts,
-    sources: Iterable[Source],
-    columns: Columns,
-    size: int,
-    report: BatchReport,
-    *,
-    texts: bool,
-) -> Iterator[_Block]:
-    """Those that are not done, each when all of its outcomes are there."""
-    open_blocks: dict[int, _Block] = {}
-
-    def requests() -> Iterator[RerankRequest]:
-        rows = chain.from_iterable(source.rows() for source in sources)
-        current: _Block | None = None
-        ready = False
-        for task in tasks(rows, columns):
-            number = task.number // size
-            if current is None or current.number != number:
-                if current is not None:
-                    current.whole = True
-                current = _Block(number)
-                if parts.has(number):
-                    report.blocks_before += 1
-                    report.blocks += 1
-                    refused, whole = parts.rejected(number)
-                    report.rejects += refused
-                    report.requests -= whole
-                else:
-                    open_blocks[number] = current
-            if number not in open_blocks:
-                report.requests += task.request is not None
-                continue
-            current.rejects += task.rejects
-            if task.request is not None:
-                if not ready:
-                    _settle_runtime(reranker, parts)
-                    ready = True
-                current.waiting += 1
-                yield _named(task)
-        if current is not None:
-            current.whole = True
-
-    def finished() -> Iterator[_Block]:
-        for number in sorted(open_blocks):
-            if not open_blocks[number].whole or open_blocks[number].waiting:
-                return
-            yield open_blocks.pop(number)
-
-    for outcome in reranker.rerank_many(requests()):
-        task: Task = outcome.id
-        own = open_blocks[task.number // size]
-        own.waiting -= 1
-        if outcome.result is not None:
-            usage = outcome.result.usage
-            report.pairs += usage.pairs_scored + usage.pairs_reused
-            report.tokens += usage.prompt_tokens
-            report.truncated += usage.documents_truncated
-            own.results.append(_written(task, outcome.result, texts=texts))
-        elif isinstance(outcome.error, INPUT_FAULTS):
-            id_ = task.request.id if task.request else None
-            own.rejects.append(Reject(task.file, task.row, str(outcome.error), id_, task.number))
-        else:
-            raise outcome.error or RerankError("no outcome")
-        yield from finished()
-    yield from finished()
-
-
-def _named(task: Task) -> RerankRequest:
-    asked = task.request
-    assert asked is not None  # noqa: S101 - only such tasks are asked
-    return RerankRequest(asked.query, asked.documents, task, instruction=asked.instruction)
-
-
-def _written(task: Task, result: RerankResult, *, texts: bool) -> dict[str, Any]:
-    ids = task.document_ids
-    named_documents = any(id_ is not None for id_ in ids)
-
-    def one(document: RankedDocument) -> dict[str, Any]:
-        named = {"document_id": ids[document.index]} if named_documents else {}
-        text = {"text": document.text} if texts else {}
-        return {
-            "index": task.places[document.index] if task.places else document.index,
-            **named,
-            "score": document.score,
-            "log_odds": document.log_odds,
-            "truncated": document.truncated,
-            **text,
-        }
-
-    return {
-        "request": task.number,
-        "id": task.request.id if task.request else None,
-        "query": result.query,
-        "results": [one(document) for document in result],
-    }
+def _count(ranked: RankedBlock, parts: Parts, report: BatchReport) -> None:
+    report.blocks += 1
+    if ranked.written is not None:
+        rejects, refused = parts.rejected(ranked.number)
+        report.blocks_before += 1
+        report.requests += ranked.written - refused
+        report.rejects += rejects
+        return
+    report.requests += len(ranked.results)
+    report.rejects += len(ranked.rejects)
+    report.pairs += ranked.pairs
+    report.tokens += ranked.tokens
+    report.truncated += ranked.truncated

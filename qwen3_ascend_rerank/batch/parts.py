@@ -13,12 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ..errors import InvalidInputError, MissingDependencyError
 from ..trust.likeness import same_model
+from .maker import Maker
 from .sources import pyarrow
 from .tasks import Reject
 
@@ -37,6 +39,7 @@ COLUMNS = {
 }
 """Of a result, in rows of pairs, and their types in Parquet. JSON lines nest what follows query."""
 OF_REQUEST = ("request", "id", "query")
+_PART = re.compile(r"part-(\d+)\.(\w+)")
 
 
 class Parts:
@@ -101,20 +104,17 @@ class Parts:
                 "or another folder"
             )
 
-    def demand_model(self, said: Sequence[float], *, exact: bool) -> None:
-        """Write what the model says of pairs on which models differ, or compare it.
-
-        Args:
-            said: log-odds of `likeness.DOCUMENTS`.
-            exact: whether they are log-odds from the start.
+    def demand_maker(self, maker: Maker) -> None:
+        """Write who scores, or compare it with who scored before.
 
         Raises:
-            InvalidInputError: another model said what stands there.
+            InvalidInputError: another runtime, or another model under whatever name.
         """
+        self.demand("runs_on", maker.runs_on)
         before = self._manifest.get("model_says")
         if before is None:
-            self._save("model_says", list(said))
-        elif not same_model(before, said, exact=exact):
+            self._save("model_says", list(maker.says))
+        elif not same_model(before, maker.says, exact=maker.exact):
             raise InvalidInputError(
                 f"{self.place} was begun with a model that answers otherwise, whatever it is "
                 "called: other weights, or another precision; give the same, or another folder"
@@ -137,9 +137,11 @@ class Parts:
         self._manifest[section] = value
         self._write(MANIFEST, _json(self._manifest))
 
-    def has(self, block: int) -> bool:
-        """Whether a block is done."""
-        return self._part(block) in self._names
+    @property
+    def written(self) -> frozenset[int]:
+        """Numbers of the blocks that are done."""
+        matches = (_PART.fullmatch(name) for name in self._names)
+        return frozenset(int(one[1]) for one in matches if one and one[2] == self.kind)
 
     def write(self, block: int, results: Sequence[dict[str, Any]], rejects: list[Reject]) -> None:
         """Write a block: what was refused, then the results."""

@@ -61,6 +61,11 @@ class Task:
     rejects: list[Reject] = field(default_factory=list)
     """Of its rows."""
 
+    @property
+    def id(self) -> Any:
+        """That of the request."""
+        return self.request.id if self.request else None
+
 
 def tasks(rows: Iterable[Row], columns: Columns) -> Iterator[Task]:
     """The requests in `rows`, in order.

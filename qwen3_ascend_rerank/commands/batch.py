@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..batch import BatchReport, Columns, run_batch
-from ..batch.job import REQUESTS_A_BLOCK
+from ..batch import BatchReport, Columns, Processes, RayActors, run_batch
+from ..batch.job import REQUESTS_A_BLOCK, Workers
 from ..components.settings import RerankSettings
 from . import screen
 from .options import default, json_object, setting
 from .screen import counted, messages, print_error
 
 INPUT = "What the columns of the input are called"
+WHERE = "Where blocks are ranked"
 COLUMNS = Columns()
 
 
@@ -25,6 +26,15 @@ class BatchFormat(str, Enum):
     jsonl = "jsonl"
     parquet = "parquet"
     csv = "csv"
+
+
+class BatchDevice(str, Enum):
+    """What Ray places an actor by."""
+
+    auto = "auto"
+    npu = "npu"
+    gpu = "gpu"
+    cpu = "cpu"
 
 
 def batch(
@@ -66,6 +76,46 @@ def batch(
     instruction_column: Annotated[
         str, typer.Option(rich_help_panel=INPUT, help="Of a request; may be missing.")
     ] = COLUMNS.instruction,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=WHERE,
+            min=1,
+            help="Processes on this machine, each with a copy of the model on cards of its own; "
+            "with --ray, actors. Not given: one, here.",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=WHERE,
+            metavar="auto|ADDRESS",
+            help="Rank on a Ray cluster: at this address; auto: that which is found here, else one "
+            "of this machine alone.",
+        ),
+    ] = None,
+    min_replicas: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=WHERE,
+            min=1,
+            help="With --ray: actors that there are in any case; more are started as blocks wait, "
+            "up to --replicas. Not given: as many as --replicas.",
+        ),
+    ] = None,
+    device: Annotated[
+        BatchDevice,
+        typer.Option(
+            rich_help_panel=WHERE,
+            help="With --ray: what an actor is placed by; auto: what is plugged in here.",
+        ),
+    ] = BatchDevice.auto,
+    cpus: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=WHERE, min=0, help="With --ray: CPU cores that an actor is given."
+        ),
+    ] = 1.0,
     model: Annotated[str | None, setting("model")] = default("model"),
     base_url: Annotated[str | None, setting("base_url")] = default("base_url"),
     engine: Annotated[str, setting("engine")] = default("engine"),
@@ -83,6 +133,10 @@ def batch(
     [dim]qwen3-rerank batch 'pairs/*.parquet' results --format parquet --top-n 10[/]
 
     [dim]qwen3-rerank batch --base-url http://a:8000,http://b:8000 requests.jsonl results[/]
+
+    [dim]qwen3-rerank batch --replicas 8 requests.jsonl results[/]
+
+    [dim]qwen3-rerank batch --ray auto --min-replicas 2 --replicas 64 's3://pairs/*' s3://ranked[/]
     """
     if len(places) < 2:
         raise typer.BadParameter("give at least one INPUT, and OUTPUT, a folder, after it")
@@ -100,6 +154,14 @@ def batch(
         threshold=threshold,
         engine_options=json_object("--engine-options", engine_options),
     )
+    workers: Workers | None = None
+    if ray is not None:
+        address = None if ray == "auto" else ray
+        workers = RayActors(replicas or 1, min_replicas, address, device.value, cpus=cpus)
+    elif min_replicas is not None or device is not BatchDevice.auto or cpus != 1:
+        raise typer.BadParameter("--min-replicas, --device and --cpus are for --ray")
+    elif replicas is not None and replicas > 1:
+        workers = Processes(replicas)
     columns = Columns(
         query_column,
         documents_column,
@@ -113,7 +175,7 @@ def batch(
     def tell(report: BatchReport) -> None:
         rate = report.pairs / report.seconds if report.seconds else 0
         line = (
-            f"block {report.blocks}: {counted(report.requests, 'request')}, "
+            f"{counted(report.blocks, 'block')}: {counted(report.requests, 'request')}, "
             f"{counted(report.rejects, 'row')} refused, {rate:,.0f} pairs/s"
         )
         console.print(Text(line, "dim"))
@@ -128,6 +190,7 @@ def batch(
                 output_format=output_format.value,
                 texts=texts,
                 block=block,
+                workers=workers,
                 on_block=tell,
             )
     except KeyboardInterrupt:

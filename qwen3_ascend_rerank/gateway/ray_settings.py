@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from ..components.settings import RerankSettings
-from ..runtime.detect import glance
+from ..runtime.devices import Kind, devices_taken, ray_options
 from .settings import GatewaySettings
 
-PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-"""Options of vLLM by which one engine takes several devices."""
-_RESOURCES = {"npu": "NPU", "gpu": "GPU"}
-"""Kind of device → what Ray calls it."""
 _LIMITS = GatewaySettings()
 
 
@@ -38,7 +33,7 @@ class RaySettings(RerankSettings):
     max_ongoing_requests: int = Field(
         16, ge=1, description="Requests that one engine has at once; the others wait."
     )
-    device: Literal["auto", "npu", "gpu", "cpu"] = Field(
+    device: Kind = Field(
         "auto",
         description="What an engine is placed by; auto: what is plugged in where the "
         "application is built.",
@@ -108,15 +103,5 @@ class RaySettings(RerankSettings):
     @property
     def actor_options(self) -> dict[str, Any]:
         """What Ray places an engine by, as `ray_actor_options` has it."""
-        options: dict[str, Any] = {"num_cpus": self.cpus}
-        kind = _kind_here() if self.device == "auto" else self.device
-        if kind in _RESOURCES:
-            taken = math.prod(int(self.engine_options.get(name) or 1) for name in PARALLEL)
-            resource, count = _RESOURCES[kind], self.devices or taken
-            options |= {"num_gpus": count} if kind == "gpu" else {"resources": {resource: count}}
-        return options
-
-
-def _kind_here() -> str:
-    platform = glance().platform
-    return "gpu" if platform == "cuda" else platform
+        taken = self.devices or devices_taken(self.engine_options)
+        return ray_options(self.device, taken, self.cpus)

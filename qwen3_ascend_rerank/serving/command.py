@@ -11,11 +11,9 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from ..runtime.arguments import ReadOptions
+from ..runtime.devices import devices_taken
 from ..runtime.plan import Plan
 from ..runtime.probes import engine_arguments
-
-PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-"""Engine arguments whose product is how many devices a server takes."""
 
 _ELSEWHERE = {
     "model": "it is MODEL",
@@ -44,10 +42,7 @@ def check_passed_on(reading: ReadOptions) -> None:
 
 def devices_of(reading: ReadOptions) -> int:
     """How many devices one server takes."""
-    devices = 1
-    for name in PARALLEL:
-        devices *= int(reading.options.get(name) or 1)
-    return devices
+    return devices_taken(reading.options)
 
 
 def command(

@@ -1,7 +1,6 @@
 """Jobs: everything once, in order, and on from where a run stopped."""
 
 import csv
-import json
 import random
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from qwen3_ascend_rerank import EngineError, InvalidInputError, Reranker
 from qwen3_ascend_rerank.batch import BatchReport, run_batch
 from qwen3_ascend_rerank.prompts import PromptBatch
 from qwen3_ascend_rerank.testing import FakeEngine
+from tests.support.batches import lines, write
 from tests.support.processes import wait_until
 
 
@@ -31,22 +31,12 @@ def ranker() -> Any:
         yield reranker
 
 
-def write(file: Path, requests: list[Any]) -> str:
-    file.write_text("".join(json.dumps(one) + "\n" for one in requests))
-    return str(file)
-
-
 def some(count: int) -> list[dict[str, Any]]:
     chance = random.Random(count)
     return [
         {"id": f"q{n}", "query": f"query {n}", "documents": ["x" * chance.randint(1, 40)] * 2}
         for n in range(count)
     ]
-
-
-def lines(folder: Path, names: str = "part-*.jsonl") -> list[dict[str, Any]]:
-    files = sorted(folder.glob(names))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 @settings(max_examples=25, deadline=None)

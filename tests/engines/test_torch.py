@@ -6,6 +6,8 @@ import random
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,27 @@ def test_scores_do_not_depend_on_how_documents_are_batched(tied: Path, batch_tok
     alone = engine_log_odds(tied, QUERIES[1], documents)
     packed = engine_log_odds(tied, QUERIES[1], documents, batch_tokens=batch_tokens)
     assert packed == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_reproducible_call_has_the_same_bits_whatever_else_is_asked(tied: Path) -> None:
+    documents = [make_documents(count) for count in (1, 7, 15, 4)]
+    options = {"reproducible": True, "batch_tokens": 600}
+
+    def scores(reranker: Reranker, place: int) -> list[float]:
+        ranked = reranker.rerank(QUERIES[place % len(QUERIES)], documents[place])
+        return [one.log_odds for one in sorted(ranked, key=lambda one: one.index)]
+
+    def opened() -> Reranker:
+        return Reranker(tied, max_length=300, engine="torch", engine_options=options)
+
+    alone = []
+    for place in range(4):
+        with opened() as reranker:
+            alone.append(scores(reranker, place))
+    with opened() as reranker, ThreadPoolExecutor(8) as callers:
+        places = [place for _ in range(8) for place in (3, 0, 2, 1)]
+        together = list(callers.map(partial(scores, reranker), places))
+    assert together == [alone[place] for place in places]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

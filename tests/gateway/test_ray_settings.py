@@ -10,9 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from qwen3_ascend_rerank.errors import MissingDependencyError
-from qwen3_ascend_rerank.gateway import ray_settings
 from qwen3_ascend_rerank.gateway.ray_serve import ENGINE, app
 from qwen3_ascend_rerank.gateway.ray_settings import RaySettings
+from qwen3_ascend_rerank.runtime import devices
 from qwen3_ascend_rerank.runtime.detect import Machine, Platform
 
 RECIPE = Path(__file__).parents[2] / "deploy" / "ray" / "serve.yaml"
@@ -42,7 +42,7 @@ class TestWhatAnEngineIsPlacedBy:
     def test_is_what_is_plugged_in_where_nothing_was_said(
         self, monkeypatch: pytest.MonkeyPatch, platform: Platform, asked: dict[str, Any]
     ) -> None:
-        monkeypatch.setattr(ray_settings, "glance", lambda: Machine(platform, 1))
+        monkeypatch.setattr(devices, "glance", lambda: Machine(platform, 1))
         assert RaySettings(model="lexical").actor_options == {"num_cpus": 1, **asked}
 
 

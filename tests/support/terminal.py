@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -97,6 +98,9 @@ class Terminal:
         if words[0] == "serve":
             self._have_npus(others)
         done = CliRunner().invoke(app, [*own, *LESS.get(words[0], []), *mark, *others], env=PLAIN)
+        if "--ray" in own and find_spec("ray") is None:
+            assert "Ray is not installed" in done.output
+            return
         assert done.exit_code == 0, done.output
         assert done.stdout
         if output:

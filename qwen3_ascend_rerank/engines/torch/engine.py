@@ -45,6 +45,7 @@ class TorchEngine:
         dtype: str | None = None,
         batch_tokens: int | None = None,
         compile: bool = False,  # noqa: A002 - torch's own word
+        reproducible: bool = False,
     ) -> None:
         """Describe the engine; `start()` loads it.
 
@@ -61,6 +62,10 @@ class TorchEngine:
                 memory allows. Halved when memory runs out, until it has been enough for a while.
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
                 takes up to a minute in the first call and a C++ compiler on a CPU.
+            reproducible: whether calls go through the model one after the other, and take over
+                nothing from each other: the same call gives the same bits then, on the same
+                hardware with as many threads, unless memory runs out. Without it the last digits
+                depend on what else is asked at the time.
 
         Raises:
             InvalidInputError: an option that cannot be used anywhere.
@@ -75,6 +80,7 @@ class TorchEngine:
             0 if batch_tokens is None else checked_count("batch_tokens", batch_tokens)
         )
         self._compile = checked_flag("compile", compile)
+        self._turn = asyncio.Lock() if checked_flag("reproducible", reproducible) else None
         self._body: Body | None = None
         self._info: EngineInfo | None = None
         self._calls: set[Call] = set()
@@ -132,6 +138,16 @@ class TorchEngine:
         _ = self.info  # says so where it has not started
         if not len(batch):
             return []
+        if self._turn is None:
+            return await self._passed(batch)
+        async with self._turn:
+            if self._working is not None:  # a pass of a call that was cancelled
+                await asyncio.wait([self._working])
+            if self._body is not None:
+                self._body.memory.clear()
+            return await self._passed(batch)
+
+    async def _passed(self, batch: PromptBatch) -> list[float]:
         call = Call(batch)
         self._calls.add(call)
         self._line.join(call)

@@ -1,0 +1,156 @@
+"""Several processes of this machine, each with a copy of the model on devices of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+from ..bridge.stream import stream
+from ..checks import checked_count
+from ..engines import choose_engine
+from ..errors import EngineDeadError
+from ..reranker import Reranker
+from ..runtime.detect import detect
+from ..runtime.devices import devices_taken, share
+from .blocks import Block, RankedBlock, Reading
+from .maker import Maker
+from .worker import BlockWorker, check_copies
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+BLOCKS_EACH = 2
+"""That a process has at once: one to rank, and one to go on with."""
+_worker: BlockWorker | None = None
+"""Of a child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Blocks go to the process that is free.
+
+    As with everything that spawns, the program that uses them keeps its own work under
+    ``if __name__ == "__main__":``.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            InvalidInputError: no number from 1.
+        """
+        checked_count("count", self.count)
+
+    def rank(
+        self,
+        reranker: Reranker,
+        reading: Reading,
+        check: Callable[[Maker], object],
+        *,
+        texts: bool,
+    ) -> Iterator[RankedBlock]:
+        """See `Workers`; as they are done.
+
+        Raises:
+            InvalidInputError: fewer devices than processes, or a Reranker of servers.
+            EngineDeadError: a process ended in the middle of its work.
+            RerankError: an engine failed.
+        """
+        spawn = multiprocessing.get_context("spawn")
+        shares = spawn.SimpleQueue()
+        for environment in _environments(reranker, self.count):
+            shares.put(environment)
+        pool = ProcessPoolExecutor(
+            self.count, spawn, _begin, (shares, BlockWorker(reranker, texts=texts))
+        )
+        introduced = False
+
+        def begin(block: Block) -> Future[RankedBlock]:
+            nonlocal introduced
+            if not block.asks:
+                return _known(RankedBlock.begun(block))
+            if not introduced:
+                _checked(pool.submit(_introduce).result(), check)
+                introduced = True
+            return pool.submit(_rank, block)
+
+        begun = stream(
+            reading.blocks(), begin, lambda _: 1, BLOCKS_EACH * self.count, ordered=False
+        )
+        try:
+            for _, future in begun:
+                yield _checked(future.result(), check)
+        except BrokenProcessPool as error:
+            raise EngineDeadError(
+                "a process of a model ended in the middle of its work: it was killed, or ran out "
+                "of memory; what is written stays, and the same job goes on from it"
+            ) from error
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _checked(ranked: RankedBlock, check: Callable[[Maker], object]) -> RankedBlock:
+    if ranked.error is not None:
+        raise ranked.error
+    if ranked.maker is not None:
+        check(ranked.maker)
+    return ranked
+
+
+def _known(ranked: RankedBlock) -> Future[RankedBlock]:
+    future: Future[RankedBlock] = Future()
+    future.set_result(ranked)
+    return future
+
+
+def _environments(reranker: Reranker, count: int) -> list[dict[str, str]]:
+    """The variables by which each process has its own devices, or its own part of the cores."""
+    engine = choose_engine(reranker.engine, check_copies(reranker))
+    machine = detect()
+    platform = (machine.vllm_platform if engine == "vllm" else None) or machine.platform
+    if str(reranker.engine_options.get("device", platform)).startswith("cpu"):
+        platform = "cpu"
+    if platform == "cpu" and engine == "torch":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (cores or 1) // count))
+        return [{"OMP_NUM_THREADS": threads}] * count
+    each = devices_taken(reranker.engine_options)
+    return share(machine, count, each, platform=platform)
+
+
+def _begin(shares: SimpleQueue[dict[str, str]], worker: BlockWorker) -> None:
+    """In a child, before anything imports torch."""
+    global _worker
+    os.environ.update(shares.get())
+    _worker = worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _introduce() -> RankedBlock:
+    assert _worker is not None  # noqa: S101 - `_begin` came first
+    return _worker.introduce()
+
+
+def _rank(block: Block) -> RankedBlock:
+    assert _worker is not None  # noqa: S101 - `_begin` came first
+    return _worker.rank(block)

@@ -1,0 +1,66 @@
+"""What ranks blocks in another process: a Reranker of its own, one block after the other."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+from ..errors import EngineError, InvalidInputError, RerankError
+from ..reranker import Reranker
+from .blocks import Block, RankedBlock
+from .maker import Maker
+from .ranking import rank_blocks
+
+
+@dataclass(slots=True)
+class BlockWorker:
+    """Ranks; what it hands back says who scored, and why where it could not."""
+
+    reranker: Reranker
+    texts: bool
+    """Whether the documents' texts stand in the results."""
+    _maker: Maker | None = field(default=None, init=False)
+
+    def introduce(self) -> RankedBlock:
+        """A block of nothing, by which to know who scores."""
+        return self.rank(Block(-1))
+
+    def rank(self, block: Block) -> RankedBlock:
+        """What comes of a block; where the engine failed, it is started anew once."""
+        try:
+            try:
+                return self._ranked(block)
+            except EngineError:
+                self._begin_anew()
+                return self._ranked(block)
+        except RerankError as error:
+            return RankedBlock(block.number, error=error)
+
+    def _begin_anew(self) -> None:
+        before, self.reranker, self._maker = self.reranker, copy.copy(self.reranker), None
+        before.close()
+
+    def _ranked(self, block: Block) -> RankedBlock:
+        if self._maker is None:
+            self._maker = Maker.of(self.reranker)
+        (ranked,) = rank_blocks(self.reranker, [block], lambda _: None, texts=self.texts)
+        ranked.maker = self._maker
+        return ranked
+
+
+def check_copies(reranker: Reranker) -> str:
+    """The model of a Reranker that can be copied into other processes.
+
+    Raises:
+        InvalidInputError: it asks servers, or has an engine of its own.
+    """
+    if reranker.base_url is not None:
+        raise InvalidInputError(
+            "base_url is given, and servers have processes of their own; leave one of them out"
+        )
+    if not isinstance(reranker.model, str):
+        raise InvalidInputError(
+            f"model is {type(reranker.model).__name__}, which cannot be copied into other "
+            "processes; give a hub id or a folder"
+        )
+    return reranker.model
