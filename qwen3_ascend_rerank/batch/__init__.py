@@ -1,6 +1,7 @@
 """Files in, files out: jobs of any length, written block by block, that go on where they stopped.
 
 sources     files, folders, globs and URLs, row by row
+runs        a TREC run, with its queries and its corpus, as rows
 tasks       from rows to requests, and why a row is none
 blocks      requests that are ranked in one place, and what came of them
 ranking     blocks ranked by one Reranker; maker: who that is
@@ -13,8 +14,17 @@ sizing      how many cards a job takes, and how long
 
 from .job import BatchReport, run_batch
 from .parts import FORMATS
-from .processes import Processes
+from .processes import LocalProcesses
 from .ray_actors import RayActors
+from .runs import RunInput
 from .tasks import Columns
 
-__all__ = ["FORMATS", "BatchReport", "Columns", "Processes", "RayActors", "run_batch"]
+__all__ = [
+    "FORMATS",
+    "BatchReport",
+    "Columns",
+    "LocalProcesses",
+    "RayActors",
+    "RunInput",
+    "run_batch",
+]

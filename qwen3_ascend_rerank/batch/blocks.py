@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import RerankError
 from .maker import Maker
+from .runs import RunSource
 from .sources import Source
 from .tasks import Columns, Reject, Task, tasks
 
@@ -62,10 +63,10 @@ class RankedBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class BlockReading:
     """How the blocks of a job are read; the same each time, whoever reads."""
 
-    sources: Sequence[Source]
+    sources: Sequence[Source | RunSource]
     columns: Columns
     size: int
     """Requests a block."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..checks import checked_count
 from ..reranker import Reranker
-from .blocks import CHARACTERS, RankedBlock, Reading
+from .blocks import CHARACTERS, BlockReading, RankedBlock
 from .maker import Maker
 from .parts import Parts
 from .ranking import rank_blocks
+from .runs import RunInput
 from .sources import find
 from .tasks import Columns
 
@@ -25,7 +27,7 @@ class Workers(Protocol):
     def rank(
         self,
         reranker: Reranker,
-        reading: Reading,
+        reading: BlockReading,
         check: Callable[[Maker], object],
         *,
         texts: bool,
@@ -51,7 +53,7 @@ class ThisProcess:
     def rank(
         self,
         reranker: Reranker,
-        reading: Reading,
+        reading: BlockReading,
         check: Callable[[Maker], object],
         *,
         texts: bool,
@@ -87,6 +89,7 @@ def run_batch(
     output: str,
     *,
     columns: Columns | None = None,
+    run: RunInput | None = None,
     output_format: str = "jsonl",
     texts: bool = False,
     block: int = REQUESTS_A_BLOCK,
@@ -100,10 +103,12 @@ def run_batch(
         inputs: files, folders, globs or URLs: JSON lines, CSV, TSV, Parquet, packed or not.
         output: a folder, or its URL: new, empty, or that of the same job.
         columns: what the columns of the input are called.
-        output_format: ``jsonl``, a line a request; ``parquet`` or ``csv``, a row a pair.
+        run: where the texts are, where the input is TREC runs, which have only ids.
+        output_format: ``jsonl``, a line a request; ``parquet`` or ``csv``, a row a pair; ``trec``,
+            a run.
         texts: whether the documents' texts stand in the results; JSON lines only.
         block: requests that are written at once; fewer where their texts are long.
-        workers: where they are ranked: `Processes`, `RayActors`; None: here.
+        workers: where they are ranked: `LocalProcesses`, `RayActors`; None: here.
         on_block: told after each block what the job has come to so far.
 
     Returns:
@@ -115,8 +120,9 @@ def run_batch(
         RerankError: the engine failed. What was written stays, and the next run goes on from it.
     """
     began = time.perf_counter()
-    sources = find([inputs] if isinstance(inputs, str) else inputs)
+    places = [inputs] if isinstance(inputs, str) else inputs
     columns = columns or Columns()
+    sources = run.sources(places, columns) if run else find(places)
     size = checked_count("block", block)
     parts = Parts(output, output_format)
     parts.begin(
@@ -124,6 +130,7 @@ def run_batch(
             **_settings(reranker),
             "inputs": [{"url": one.url, "bytes": one.size} for one in sources],
             "columns": asdict(columns),
+            "run": run and _described(run),
             "block": size,
             "block_characters": CHARACTERS,
             "format": output_format,
@@ -131,7 +138,7 @@ def run_batch(
         }
     )
     report = BatchReport()
-    reading = Reading(sources, columns, size, parts.written)
+    reading = BlockReading(sources, columns, size, parts.written)
     ranking = (workers or ThisProcess()).rank(reranker, reading, parts.demand_maker, texts=texts)
     for ranked in ranking:
         if ranked.written is None:
@@ -143,6 +150,13 @@ def run_batch(
     report.seconds = time.perf_counter() - began
     parts.conclude(asdict(report))
     return report
+
+
+def _described(run: RunInput) -> dict[str, Any]:
+    return {
+        name: {"url": str(file.resolve()), "bytes": file.stat().st_size}
+        for name, file in (("queries", Path(run.queries)), ("corpus", Path(run.corpus)))
+    }
 
 
 def _settings(reranker: Reranker) -> dict[str, Any]:

@@ -18,14 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..corpora import run_lines
 from ..errors import InvalidInputError, MissingDependencyError
 from ..trust.likeness import same_model
 from .maker import Maker
 from .sources import pyarrow
 from .tasks import Reject
 
-FORMATS = ("jsonl", "parquet", "csv")
+FORMATS = ("jsonl", "parquet", "csv", "trec")
 MANIFEST = "manifest.json"
+TAG = "qwen3-ascend-rerank"
+"""The name of our runs in their last column."""
 COLUMNS = {
     "request": "int64",
     "id": "string",
@@ -224,4 +227,19 @@ def _parquet(results: Sequence[dict[str, Any]]) -> bytes:
     return sink.getvalue()
 
 
-WRITERS = {"jsonl": _json_lines, "csv": _csv, "parquet": _parquet}
+def _trec(results: Sequence[dict[str, Any]]) -> bytes:
+    lines: list[str] = []
+    for result in results:
+        query = result["request"] if result["id"] is None else result["id"]
+        hits = {
+            str(one.get("document_id", one["index"])): one["log_odds"] for one in result["results"]
+        }
+        if len(hits) < len(result["results"]):
+            raise InvalidInputError(
+                f"query {query!r} has a document_id twice, and a run cannot; use --format jsonl"
+            )
+        lines += run_lines(str(query), hits, TAG)
+    return "".join(lines).encode()
+
+
+WRITERS = {"jsonl": _json_lines, "csv": _csv, "parquet": _parquet, "trec": _trec}

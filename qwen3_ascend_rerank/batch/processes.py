@@ -19,7 +19,7 @@ from ..errors import EngineDeadError
 from ..reranker import Reranker
 from ..runtime.detect import detect
 from ..runtime.devices import devices_taken, share
-from .blocks import Block, RankedBlock, Reading
+from .blocks import Block, BlockReading, RankedBlock
 from .maker import Maker
 from .worker import BlockWorker, check_copies
 
@@ -33,7 +33,7 @@ _worker: BlockWorker | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
+class LocalProcesses:
     """Blocks go to the process that is free.
 
     As with everything that spawns, the program that uses them keeps its own work under
@@ -53,7 +53,7 @@ class Processes:
     def rank(
         self,
         reranker: Reranker,
-        reading: Reading,
+        reading: BlockReading,
         check: Callable[[Maker], object],
         *,
         texts: bool,

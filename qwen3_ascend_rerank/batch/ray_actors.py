@@ -12,7 +12,7 @@ from ..checks import checked_count
 from ..errors import EngineDeadError, EngineError, InvalidInputError, MissingDependencyError
 from ..reranker import Reranker
 from ..runtime.devices import Kind, devices_taken, ray_options
-from .blocks import Block, RankedBlock, Reading
+from .blocks import Block, BlockReading, RankedBlock
 from .maker import Maker
 from .worker import BlockWorker, check_copies
 
@@ -54,7 +54,7 @@ class RayActors:
     def rank(
         self,
         reranker: Reranker,
-        reading: Reading,
+        reading: BlockReading,
         check: Callable[[Maker], object],
         *,
         texts: bool,
@@ -77,7 +77,7 @@ class RayActors:
 
 def ranked_by_actors(
     actors: RayActors,
-    reading: Reading,
+    reading: BlockReading,
     worker: Any,
     placed: Mapping[str, Any],
     check: Callable[[Maker], object],
@@ -126,7 +126,7 @@ def ranked_by_actors(
 class _Reader:
     """Reads the blocks, in a task."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: BlockReading) -> None:
         self._reading = reading
 
     def __call__(self, _: Any) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ class Row:
     """Of the row in its file, from 1; in text files that of its line."""
     fields: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    """Why it could not be read; empty where it could."""
+    """Why it cannot be used, whatever its fields are; empty where it may be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def tasks(rows: Iterable[Row], columns: Columns) -> Iterator[Task]:
             pairs.clear()
 
     for row in rows:
-        if not row.error and columns.documents not in row.fields and columns.document in row.fields:
+        if columns.documents not in row.fields and columns.document in row.fields:
             if pairs and _group(pairs[-1], columns) != _group(row, columns):
                 yield from collected()
             pairs.append(row)
@@ -122,8 +122,9 @@ def _of_pairs(number: int, rows: list[Row], columns: Columns) -> Task:
     texts, query, id_ = [], "", first.fields.get(columns.id)
     for place, row in enumerate(rows):
         try:
-            asked = _same(_text(row.fields, columns.query), query, first)
-            texts.append(_document(row.fields[columns.document], columns.document))
+            fields = _fields(row)
+            asked = _same(_text(fields, columns.query), query, first)
+            texts.append(_document(fields[columns.document], columns.document))
             query = asked
             task.places.append(place)
             task.document_ids.append(row.fields.get(columns.document_id))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..batch import BatchReport, Columns, Processes, RayActors, run_batch
+from ..batch import BatchReport, Columns, LocalProcesses, RayActors, RunInput, run_batch
 from ..batch.job import REQUESTS_A_BLOCK, Workers
 from ..components.settings import RerankSettings
 from . import screen
@@ -26,6 +26,7 @@ class BatchFormat(str, Enum):
     jsonl = "jsonl"
     parquet = "parquet"
     csv = "csv"
+    trec = "trec"
 
 
 class BatchDevice(str, Enum):
@@ -47,7 +48,8 @@ def batch(
         ),
     ],
     output_format: Annotated[
-        BatchFormat, typer.Option("--format", help="jsonl: a line a request; else a row a pair.")
+        BatchFormat,
+        typer.Option("--format", help="jsonl: a line a request; trec: a run; else a row a pair."),
     ] = BatchFormat.jsonl,
     texts: Annotated[
         bool, typer.Option("--texts", help="Write the documents' texts too; jsonl only.")
@@ -76,6 +78,22 @@ def batch(
     instruction_column: Annotated[
         str, typer.Option(rich_help_panel=INPUT, help="Of a request; may be missing.")
     ] = COLUMNS.instruction,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=INPUT,
+            metavar="FILE",
+            help="Texts of the queries by their ids, where INPUT is a TREC run.",
+        ),
+    ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=INPUT,
+            metavar="FILE",
+            help="Texts of the documents by their ids, where INPUT is a TREC run.",
+        ),
+    ] = None,
     replicas: Annotated[
         int | None,
         typer.Option(
@@ -134,6 +152,8 @@ def batch(
 
     [dim]qwen3-rerank batch --base-url http://a:8000,http://b:8000 requests.jsonl results[/]
 
+    [dim]qwen3-rerank batch bm25.run results --queries q.jsonl --corpus c.jsonl --format trec[/]
+
     [dim]qwen3-rerank batch --replicas 8 requests.jsonl results[/]
 
     [dim]qwen3-rerank batch --ray auto --min-replicas 2 --replicas 64 's3://pairs/*' s3://ranked[/]
@@ -142,6 +162,9 @@ def batch(
         raise typer.BadParameter("give at least one INPUT, and OUTPUT, a folder, after it")
     if texts and output_format is not BatchFormat.jsonl:
         raise typer.BadParameter("--texts is for --format jsonl")
+    if (queries is None) != (corpus is None):
+        raise typer.BadParameter("a run has only ids: give both --queries and --corpus")
+    run = RunInput(queries, corpus) if queries is not None and corpus is not None else None
     *inputs, output = places
     settings = RerankSettings(
         model=model,
@@ -161,7 +184,7 @@ def batch(
     elif min_replicas is not None or device is not BatchDevice.auto or cpus != 1:
         raise typer.BadParameter("--min-replicas, --device and --cpus are for --ray")
     elif replicas is not None and replicas > 1:
-        workers = Processes(replicas)
+        workers = LocalProcesses(replicas)
     columns = Columns(
         query_column,
         documents_column,
@@ -187,6 +210,7 @@ def batch(
                 inputs,
                 output,
                 columns=columns,
+                run=run,
                 output_format=output_format.value,
                 texts=texts,
                 block=block,

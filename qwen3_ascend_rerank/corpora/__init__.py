@@ -10,7 +10,7 @@ writing     the same to files, whole or not at all
 from .corpus import read_corpus
 from .reading import iter_run, read_collection, read_qrels, read_queries, read_run
 from .records import Collection, CorpusDocument, Qrels, Run, falling
-from .writing import write_corpus, write_qrels, write_queries, write_run
+from .writing import run_lines, write_corpus, write_qrels, write_queries, write_run
 
 __all__ = [
     "Collection",
@@ -24,6 +24,7 @@ __all__ = [
     "read_qrels",
     "read_queries",
     "read_run",
+    "run_lines",
     "write_corpus",
     "write_qrels",
     "write_queries",

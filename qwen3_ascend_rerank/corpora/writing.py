@@ -71,9 +71,18 @@ def write_run(
     items = run.items() if isinstance(run, Mapping) else run
     with replaced(file) as text:
         for query, hits in items:
-            scores = falling(hits.values())
-            for rank, (document, score) in enumerate(zip(hits, scores, strict=True), 1):
-                text.write(f"{_id(query)} Q0 {_id(document)} {rank} {score:.9g} {_id(tag)}\n")
+            text.writelines(run_lines(query, hits, tag))
+
+
+def run_lines(query: str, hits: Mapping[str, float], tag: str) -> Iterator[str]:
+    """The lines of one query in a run.
+
+    Raises:
+        InvalidInputError: an id with white space in it.
+    """
+    scores = falling(hits.values())
+    for rank, (document, score) in enumerate(zip(hits, scores, strict=True), 1):
+        yield f"{_id(query)} Q0 {_id(document)} {rank} {score:.9g} {_id(tag)}\n"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -12,11 +13,17 @@ from tokenizers import Tokenizer
 from ..checks import checked_text
 from ..errors import InvalidInputError, UnsupportedModelError
 from ..prompts import DEFAULT_INSTRUCTION, build_batch, load_tokenizer
+from ..prompts.tokenizer import CONFIGURATION
 from ..runtime.paths import cache_folder
+from ..runtime.rules import Releases
 
 FILE = Path(__file__).with_name("score_template.jinja")
 """With the official instruction; source of every other."""
 
+SEGMENTS = "token_type_ids"
+PLAIN_CLASSES = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
+MAKES_SEGMENTS = Releases(until="5.0")
+"""Releases of transformers whose plain classes make them unless told otherwise."""
 _SAMPLE = ("What is the capital of China?", "The capital of China is Beijing.")
 
 
@@ -84,6 +91,36 @@ def check_tokenizer(file: Path, instruction: str, max_length: int) -> None:
             f"{found[-3:]} instead of {right[-3:]}: plain queries and documents would get wrong "
             "scores; mend it, or give --no-template and ask with this package's own clients, which "
             "send token ids"
+        )
+
+
+def check_inputs(folder: Path, transformers: str | None) -> None:
+    """See to it that the server makes nothing but ids of a text.
+
+    Segments (``token_type_ids``) beside them reach a model that takes none, and vLLM's engine ends
+    at the first such request. Qwen's own tokenizer class makes none; a plain one does before
+    transformers 5, unless ``model_input_names`` says otherwise.
+
+    Args:
+        folder: with the model's ``tokenizer_config.json``.
+        transformers: the installed release; None: unknown.
+
+    Raises:
+        UnsupportedModelError: it makes segments.
+    """
+    try:
+        said = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        said = {}
+    kind = str(said.get("tokenizer_class") or PLAIN_CLASSES[0])
+    names = said.get("model_input_names")
+    plain = kind in PLAIN_CLASSES and transformers in MAKES_SEGMENTS
+    if SEGMENTS in names if isinstance(names, list) else plain:
+        raise UnsupportedModelError(
+            f"the tokenizer of {folder} ({kind}) makes {SEGMENTS} of texts, at which vLLM's engine "
+            'ends; write "model_input_names": ["input_ids", "attention_mask"] into its '
+            f"{CONFIGURATION}, or give --no-template and ask with this package's own clients, "
+            "which send token ids"
         )
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from qwen3_ascend_rerank import EngineDeadError, InvalidInputError, Reranker
-from qwen3_ascend_rerank.batch import BatchReport, Processes, run_batch
+from qwen3_ascend_rerank.batch import BatchReport, LocalProcesses, run_batch
 from qwen3_ascend_rerank.batch.processes import _environments
 from qwen3_ascend_rerank.runtime import detect
 from qwen3_ascend_rerank.testing import FakeEngine
@@ -32,7 +32,7 @@ def ran(folder: Path, out: Path, on_block: Callable[[BatchReport], None]) -> Bat
             str(folder / "in.jsonl"),
             str(out),
             block=4,
-            workers=Processes(2),
+            workers=LocalProcesses(2),
             on_block=on_block,
         )
 
@@ -67,12 +67,12 @@ def test_what_cannot_be_copied_is_refused(tmp_path: Path, alone: Path) -> None:
     file, out = str(alone / "in.jsonl"), str(tmp_path / "out")
     with Reranker(FakeEngine()) as reranker:
         with pytest.raises(InvalidInputError, match="model is FakeEngine, which cannot be copied"):
-            run_batch(reranker, file, out, workers=Processes(2))
+            run_batch(reranker, file, out, workers=LocalProcesses(2))
     with Reranker(base_url="http://127.0.0.1:1") as reranker:
         with pytest.raises(InvalidInputError, match="servers have processes of their own"):
-            run_batch(reranker, file, str(tmp_path / "other"), workers=Processes(2))
+            run_batch(reranker, file, str(tmp_path / "other"), workers=LocalProcesses(2))
     with pytest.raises(InvalidInputError, match="count is 0"):
-        Processes(0)
+        LocalProcesses(0)
 
 
 class TestEachProcess:

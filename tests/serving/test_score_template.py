@@ -6,16 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from qwen3_ascend_rerank import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.errors import InvalidInputError, QueryTooLongError, UnsupportedModelError
-from qwen3_ascend_rerank.models import tokenizer_file
+from qwen3_ascend_rerank.models import lexical, tokenizer_file
 from qwen3_ascend_rerank.prompts import CONTROL_TOKENS, build_batch, load_tokenizer
 from qwen3_ascend_rerank.serving.template import FILE as TEMPLATE
-from qwen3_ascend_rerank.serving.template import check_tokenizer, template_file, template_text
+from qwen3_ascend_rerank.serving.template import (
+    MAKES_SEGMENTS,
+    check_inputs,
+    check_tokenizer,
+    template_file,
+    template_text,
+)
 from tests.support import official
 from tests.support.qwen_tokenizer import ADDED, SPECIAL
 
@@ -177,3 +184,41 @@ def test_vllm_itself_renders_it_so(tokenizer: PreTrainedTokenizerFast, qwen_file
         something_else="ignored",
     )
     assert tokenizer(text)["input_ids"] == prompt(qwen_file, **asked)
+
+
+@pytest.mark.parametrize(
+    ("said", "transformers_", "refused"),
+    [
+        ({"tokenizer_class": "Qwen2Tokenizer"}, "4.57.6", False),
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "4.57.6", True),
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "5.2.0", False),
+        ({}, "4.51.0", True),
+        ({"model_input_names": ["input_ids", "attention_mask"]}, "4.51.0", False),
+        (
+            {
+                "tokenizer_class": "Qwen2Tokenizer",
+                "model_input_names": ["input_ids", "token_type_ids"],
+            },
+            "5.2.0",
+            True,
+        ),
+    ],
+)
+def test_a_tokenizer_that_makes_more_than_ids_is_refused(
+    tmp_path: Path, said: dict[str, object], transformers_: str, refused: bool
+) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    if refused:
+        with pytest.raises(UnsupportedModelError, match="makes token_type_ids of texts"):
+            check_inputs(tmp_path, transformers_)
+    else:
+        check_inputs(tmp_path, transformers_)
+
+
+def test_the_installed_transformers_is_on_the_right_side() -> None:
+    makes = "token_type_ids" in PreTrainedTokenizerFast.model_input_names
+    assert makes == (transformers.__version__ in MAKES_SEGMENTS)
+
+
+def test_the_lexical_model_makes_ids_alone_whatever_the_release() -> None:
+    check_inputs(lexical.checkpoint_folder(), "4.51.0")

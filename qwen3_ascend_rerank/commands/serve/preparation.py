@@ -26,7 +26,7 @@ from ...runtime.devices import share
 from ...runtime.plan import Deployment, Plan, plan
 from ...serving import abilities, command, gate
 from ...serving.judgement import ServerSetup
-from ...serving.template import check_tokenizer, template_file
+from ...serving.template import check_inputs, check_tokenizer, template_file
 from ..screen import waiting
 
 
@@ -111,6 +111,8 @@ def prepare(wish: Wish) -> Prepared:
     )
     made.check()
     setup = _setup(wish, machine.vllm, checkpoint, template=template)
+    if template:
+        check_inputs(tokenizer_file(checkpoint.folder).parent, machine.transformers)
     file = template_file(setup.instruction) if template else None
     devices = share(machine, wish.replicas, command.devices_of(reading))
     servers = [

@@ -67,6 +67,7 @@ def _configuration(vocabulary: Sequence[Token]) -> dict[str, Any]:
         "eos_token": END_TOKEN,
         "pad_token": PAD_TOKEN,
         "padding_side": "left",
+        "model_input_names": ["input_ids", "attention_mask"],  # as Qwen's; a plain class has more
         "model_max_length": 131072,
     }
 

@@ -1,0 +1,108 @@
+"""TREC runs in, with their queries and their corpus, and out."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from qwen3_ascend_rerank import InvalidInputError, Reranker
+from qwen3_ascend_rerank.batch import LocalProcesses, RunInput, run_batch
+from qwen3_ascend_rerank.corpora import read_run
+from qwen3_ascend_rerank.testing import FakeEngine
+from tests.support.batches import lines
+
+CORPUS = {"d1": "a", "d2": "a river", "d3": "the sea", "d4": "the moon over the sea"}
+RUN = """\
+q1 Q0 d1 1 9.5 bm25
+q1 Q0 d4 2 9.1 bm25
+q1 Q0 d9 3 9.0 bm25
+q2 Q0 d2 1 3 bm25
+q2 Q0 d3 2 2 bm25
+q7 Q0 d3 1 2 bm25
+"""
+
+
+@pytest.fixture
+def beir(tmp_path: Path) -> Path:
+    (tmp_path / "queries.tsv").write_text("q1\tmoon\nq2\tsea\n")
+    with gzip.open(tmp_path / "corpus.jsonl.gz", "wt") as file:
+        for id_, text in CORPUS.items():
+            title = "A title" if id_ == "d2" else ""
+            file.write(json.dumps({"_id": id_, "title": title, "text": text}) + "\n")
+    (tmp_path / "bm25.run").write_text(RUN)
+    return tmp_path
+
+
+def ran(folder: Path, **options: object) -> Path:
+    beside = RunInput(str(folder / "queries.tsv"), str(folder / "corpus.jsonl.gz"))
+    out = folder / "out"
+    with Reranker(FakeEngine(lambda _, document: float(len(document)))) as reranker:
+        run_batch(reranker, str(folder / "bm25.run"), str(out), run=beside, **options)
+    return out
+
+
+def test_a_run_becomes_a_run_of_the_same_documents(beir: Path) -> None:
+    out = ran(beir, output_format="trec", block=1)
+    parts = sorted(out.glob("part-*.trec"))
+    whole = beir / "reranked.run"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert len(parts) == 3
+    assert whole.read_text().splitlines()[0] == "q1 Q0 d4 1 21 qwen3-ascend-rerank"
+    assert {query: list(hits) for query, hits in read_run(whole).items()} == {
+        "q1": ["d4", "d1"],
+        "q2": ["d2", "d3"],  # whose title counts
+    }
+
+
+def test_what_a_run_names_and_nobody_has_is_refused_by_name(beir: Path) -> None:
+    out = ran(beir)
+    found = [(one["row"], one["id"], one["reason"]) for one in lines(out, "rejects-*.jsonl")]
+    assert found == [
+        (3, "q1", "the corpus has no 'd9'"),
+        (6, "q7", "the queries have no 'q7'"),
+    ]
+    assert [one["id"] for one in lines(out)] == ["q1", "q2"]
+    assert [each["document_id"] for each in lines(out)[0]["results"]] == ["d4", "d1"]
+
+
+def test_a_job_of_another_corpus_is_refused(beir: Path) -> None:
+    ran(beir)
+    with gzip.open(beir / "corpus.jsonl.gz", "at") as file:
+        file.write('{"_id": "d5", "text": "more"}\n')
+    with pytest.raises(InvalidInputError, match="was begun with run"):
+        ran(beir)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("", "is an empty run"), ("q1 Q0 d1 1 9.5\n", "columns"), ("q1 Q0 d1 1 high x\n", "high")],
+)
+def test_what_is_no_run_is_named(beir: Path, content: str, told: str) -> None:
+    (beir / "bm25.run").write_text(content)
+    with pytest.raises(InvalidInputError, match=told):
+        ran(beir)
+
+
+def test_a_document_may_be_in_a_run_once(beir: Path, tmp_path: Path) -> None:
+    rows = [{"id": "q", "query": "q", "document": "a", "document_id": "d"}] * 2
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Reranker(FakeEngine()) as reranker:
+        with pytest.raises(InvalidInputError, match="'q' has a document_id twice"):
+            run_batch(reranker, str(file), str(tmp_path / "twice"), output_format="trec")
+
+
+def test_a_run_goes_to_other_processes_too(beir: Path) -> None:
+    beside = RunInput(str(beir / "queries.tsv"), str(beir / "corpus.jsonl.gz"))
+    with Reranker("lexical") as reranker:
+        report = run_batch(
+            reranker,
+            str(beir / "bm25.run"),
+            str(beir / "out"),
+            run=beside,
+            block=1,
+            workers=LocalProcesses(1),
+        )
+    assert (report.requests, report.rejects, report.pairs) == (2, 2, 4)
+    assert [each["document_id"] for each in lines(beir / "out")[0]["results"]] == ["d4", "d1"]
