@@ -41,7 +41,8 @@ notebooks: $(VENV)/test $(VENV)/vllm  ## Make the notebooks from their sources
 
 test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 	$(PYTEST) $(TOGETHER)
-	PYTHONPATH=$(OLDEST) $(PYTEST) $(TOGETHER) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/models
+	PYTHONPATH=$(OLDEST) $(PYTEST) $(TOGETHER) tests/engines/test_torch.py tests/engines/test_torch_passes.py tests/models \
+		tests/conversion/test_convert.py
 	PYTHONPATH=$(CARD) $(PYTEST) tests/ascend/on_the_card
 	PYTHONPATH=$(CARD):$(OLDEST) $(PYTEST) tests/ascend/on_the_card/test_torch_engine.py -k "lexical and float16"
 
@@ -56,6 +57,7 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBER
 	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
+	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/conversion/test_convert.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py tests/batch/test_ray_actors.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "(python_runs and scale) or ray" -W ignore
 	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
@@ -122,7 +124,7 @@ $(CLIENTS): $(BIN)/python
 		'cohere==7.3.1' 'litellm==1.110.2' 'langchain-cohere==0.6.0' 'voyageai==0.5.0' \
 		'llama-index-postprocessor-cohere-rerank==0.10.0' 'llama-index-postprocessor-jinaai-rerank==0.6.0' \
 		'llama-index-postprocessor-tei-rerank==0.6.0' 'haystack-ai==3.4.1' 'vllm-haystack==3.0.1' \
-		'xinference-client==4.1.0' aiolimiter backoff fastavro fastuuid h2 hpack httpx-sse hyperframe \
+		'xinference-client==4.1.0' 'sentence-transformers==6.2.0' aiolimiter backoff fastavro fastuuid h2 hpack httpx-sse hyperframe \
 		lazy-imports posthog types-requests
 
 # What else it needs, vLLM has brought.

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import RerankError
 from .batch import batch
 from .bench import bench
+from .convert import convert
 from .demo import demo
 from .doctor import doctor
 from .plan import plan
@@ -132,4 +133,5 @@ app.command()(selfcheck)
 app.command(cls=ServeCommand)(serve)
 app.command()(doctor)
 app.command()(bench)
+app.command()(convert)
 app.command()(plan)

@@ -81,8 +81,8 @@ FOREIGN = (
     Foreign(
         _any("adapter_config.json", "adapter_model*"),
         "an adapter (PEFT, LoRA), which no engine here applies",
-        "merge it into its base (peft: merge_and_unload(), then save_pretrained() into a folder of "
-        "its own) and name that folder; if the base alone is meant, move the adapter away",
+        "merge it into its base (qwen3-rerank convert BASE TARGET --adapter FOLDER) and name "
+        "TARGET; if the base alone is meant, move the adapter away",
     ),
     Foreign(_any("1_Pooling"), "an embedding model", EMBEDDING),
     Foreign(_pooling_module, "an embedding model", EMBEDDING),

@@ -65,13 +65,21 @@ def literal(text: str) -> str:
     return '"' + "".join(f"\\x{ord(one):02x}" if one in "\"'{}%#" else one for one in escaped) + '"'
 
 
-def check_tokenizer(file: Path, instruction: str, max_length: int) -> None:
+def check_tokenizer(
+    file: Path,
+    instruction: str,
+    max_length: int,
+    *,
+    way_out: str = "mend it, or give --no-template and ask with this package's own clients, which "
+    "send token ids",
+) -> None:
     """See to it that the server makes the right ids of the template's text.
 
     Args:
         file: the model's ``tokenizer.json``.
         instruction: the template's own.
         max_length: longest prompt, in tokens.
+        way_out: what a person can do where it does not.
 
     Raises:
         QueryTooLongError: the instruction leaves no room for a query and a document.
@@ -89,8 +97,7 @@ def check_tokenizer(file: Path, instruction: str, max_length: int) -> None:
         raise UnsupportedModelError(
             f"{file} makes {len(found)} tokens of a prompt of {len(right)}, ending with "
             f"{found[-3:]} instead of {right[-3:]}: plain queries and documents would get wrong "
-            "scores; mend it, or give --no-template and ask with this package's own clients, which "
-            "send token ids"
+            f"scores; {way_out}"
         )
 
 

@@ -66,7 +66,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "adapter beside the base": (
         beside("adapter_config.json", "{}"),
         UnsupportedModelError,
-        r"an adapter \(PEFT, LoRA\).*\(adapter_config\.json\); merge it .* merge_and_unload",
+        r"an adapter \(PEFT, LoRA\).*\(adapter_config\.json\); merge it .* convert BASE TARGET",
     ),
     "adapter's weights beside the base": (
         beside("adapter_model.safetensors"),

@@ -23,12 +23,14 @@ from typer.testing import CliRunner
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.serve import preparation
 from qwen3_ascend_rerank.gateway.ray_settings import RaySettings
+from qwen3_ascend_rerank.models import lexical
 from qwen3_ascend_rerank.prompts import DEFAULT_INSTRUCTION
 from qwen3_ascend_rerank.runtime.arguments import ENTRIES, ReadOptions
 from qwen3_ascend_rerank.runtime.versions import NEWEST_KNOWN
 from qwen3_ascend_rerank.serving.judgement import ServerSetup, complaint, mended
 from tests.runtime.machines import npu, recorded
 
+from .adapters import write_adapter
 from .pages import ROOT
 
 FETCHED = "Qwen/Qwen3-Reranker-"
@@ -95,6 +97,9 @@ class Terminal:
             if "--" not in words
             else (words[: words.index("--")], ["--"], words[words.index("--") + 1 :])
         )
+        if "--adapter" in words:
+            folder = Path(words[words.index("--adapter") + 1])
+            write_adapter(folder, lexical.checkpoint_folder())
         if words[0] == "serve":
             self._have_npus(others)
         done = CliRunner().invoke(app, [*own, *LESS.get(words[0], []), *mark, *others], env=PLAIN)
