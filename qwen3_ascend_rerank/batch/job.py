@@ -160,7 +160,9 @@ def _described(run: RunInput) -> dict[str, Any]:
 
 
 def _settings(reranker: Reranker) -> dict[str, Any]:
-    names = ("model", "instruction", "max_length", "top_n", "threshold")
+    names = ["model", "instruction", "max_length", "top_n", "threshold"]
+    if reranker.long_documents != "truncate":
+        names += ["long_documents", "passage_tokens", "passage_overlap", "passage_limit"]
     return {
         name: value if isinstance(value, str | int | float | None) else type(value).__name__
         for name in names

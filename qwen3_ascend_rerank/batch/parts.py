@@ -39,6 +39,8 @@ COLUMNS = {
     "score": "float64",
     "log_odds": "float64",
     "truncated": "bool",
+    "passage_start": "int64",
+    "passage_end": "int64",
 }
 """Of a result, in rows of pairs, and their types in Parquet. JSON lines nest what follows query."""
 OF_REQUEST = ("request", "id", "query")

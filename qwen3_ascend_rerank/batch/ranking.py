@@ -88,6 +88,11 @@ def _take(outcome: RerankOutcome, block: RankedBlock, *, texts: bool) -> None:
         raise outcome.error or RerankError("no outcome")
 
 
+def _place(span: tuple[int, int]) -> dict[str, int]:
+    """Where in a document its best passage is."""
+    return {"passage_start": span[0], "passage_end": span[1]}
+
+
 def _written(task: Task, result: RerankResult, *, texts: bool) -> dict[str, Any]:
     ids = task.document_ids
     named_documents = any(id_ is not None for id_ in ids)
@@ -101,6 +106,7 @@ def _written(task: Task, result: RerankResult, *, texts: bool) -> dict[str, Any]
             "score": document.score,
             "log_odds": document.log_odds,
             "truncated": document.truncated,
+            **(_place(document.span) if document.span else {}),
             **text,
         }
 

@@ -16,9 +16,9 @@ from .tasks import Columns, Task, tasks
 class RerankStage:
     """Takes tables with a query and its documents in each row, and adds a ranking to each.
 
-    The new columns are `results`, a list of {index, score, log_odds, truncated}, best first, and
-    `error`: why a row has none. All other columns stay as they are. An engine that fails raises,
-    so that Ray tries the block again elsewhere.
+    The new columns are `results`, a list of {index, score, log_odds, truncated, span}, best first,
+    and `error`: why a row has none. All other columns stay as they are. An engine that fails
+    raises, so that Ray tries the block again elsewhere.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class RerankStage:
                 ("score", arrow.float64()),
                 ("log_odds", arrow.float64()),
                 ("truncated", arrow.bool_()),
+                ("span", arrow.list_(arrow.int64())),
             ]
         )
         return table.append_column(
@@ -73,5 +74,5 @@ class RerankStage:
 
 
 def _written(outcome: RerankOutcome) -> list[dict[str, Any]]:
-    names = ("index", "score", "log_odds", "truncated")
+    names = ("index", "score", "log_odds", "truncated", "span")
     return [{name: getattr(one, name) for name in names} for one in outcome.unwrap()]

@@ -142,6 +142,10 @@ def batch(
     max_length: Annotated[int, setting("max_length")] = default("max_length"),
     top_n: Annotated[int | None, setting("top_n")] = default("top_n"),
     threshold: Annotated[float | None, setting("threshold")] = default("threshold"),
+    long_documents: Annotated[str, setting("long_documents")] = default("long_documents"),
+    passage_tokens: Annotated[int | None, setting("passage_tokens")] = default("passage_tokens"),
+    passage_overlap: Annotated[int, setting("passage_overlap")] = default("passage_overlap"),
+    passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
 ) -> None:
     """Rank whole files, in blocks; the same command goes on where it was stopped.
@@ -175,6 +179,10 @@ def batch(
         max_length=max_length,
         top_n=top_n,
         threshold=threshold,
+        long_documents=long_documents,
+        passage_tokens=passage_tokens,
+        passage_overlap=passage_overlap,
+        passage_limit=passage_limit,
         engine_options=json_object("--engine-options", engine_options),
     )
     workers: Workers | None = None

@@ -17,7 +17,7 @@ from ..errors import EngineError, InvalidInputError, RerankTimeoutError
 
 STANDARD_INPUT = "-"
 JSON_LINES = (".jsonl", ".ndjson")
-OPTION_FIELDS = ("top_n", "threshold", "instruction")
+OPTION_FIELDS = ("top_n", "threshold", "instruction", "long_documents")
 """What a request can set for itself."""
 
 

@@ -44,7 +44,7 @@ def rank(
         typer.Option(
             metavar="PATH",
             help="Requests, one a line: {query, documents} and, where wanted, id, top_n, "
-            "threshold, instruction. A line of JSON comes out for each, in order.",
+            "threshold, instruction, long_documents. A line of JSON comes out for each, in order.",
         ),
     ] = None,
     output_format: Annotated[
@@ -66,6 +66,10 @@ def rank(
     max_length: Annotated[int, setting("max_length")] = default("max_length"),
     top_n: Annotated[int | None, setting("top_n")] = default("top_n"),
     threshold: Annotated[float | None, setting("threshold")] = default("threshold"),
+    long_documents: Annotated[str, setting("long_documents")] = default("long_documents"),
+    passage_tokens: Annotated[int | None, setting("passage_tokens")] = default("passage_tokens"),
+    passage_overlap: Annotated[int, setting("passage_overlap")] = default("passage_overlap"),
+    passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
     timeout: Annotated[float | None, setting("timeout")] = default("timeout"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
 ) -> None:
@@ -90,6 +94,10 @@ def rank(
         max_length=max_length,
         top_n=top_n,
         threshold=threshold,
+        long_documents=long_documents,
+        passage_tokens=passage_tokens,
+        passage_overlap=passage_overlap,
+        passage_limit=passage_limit,
         timeout=timeout,
         engine_options=json_object("--engine-options", engine_options),
     )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..results import RankedDocument, RerankResult
-from ..results.printing import TRUNCATED
+from ..results.printing import excerpt
 from .inputs import Passage
 from .screen import described_model, one_line, output, score_line
 
@@ -51,7 +51,7 @@ def _table(result: RerankResult) -> Table:
     table.add_column("text")
     for rank, document in enumerate(result, 1):
         index = Text(str(document.index), "dim")
-        text = one_line(f"{TRUNCATED if document.truncated else ''}{document.text}")
+        text = one_line(excerpt(document))
         table.add_row(str(rank), index, score_line(document.score), text)
     return table
 
@@ -61,6 +61,8 @@ def _summary(result: RerankResult, given: int, loading: float | None) -> str:
     parts = [f"{len(result)} of {given} passages", described_model(result.model)]
     if usage.documents_truncated:
         parts.append(f"{usage.documents_truncated} truncated to fit")
+    if usage.passages_scored:
+        parts.append(f"{usage.passages_scored} passages of long ones scored")
     if loading is None:
         return " · ".join([*parts, f"{usage.seconds:.2f} s with loading"])
     return " · ".join([*parts, f"loaded in {loading:.2f} s, scored in {usage.seconds:.2f} s"])

@@ -12,18 +12,21 @@ from ..engines.served.address import API_KEY_VARIABLE
 from ..prompts.request import checked_query
 from .component import (
     RELEVANCE_SCORE,
+    RELEVANCE_SPAN,
     RERANK_FAILURE,
     RETRIEVAL_SCORE,
     CallOptions,
     Outcome,
     RerankComponent,
     marked_metadata,
+    marks_of,
 )
 from .settings import RerankSettings, refuse_unknown
 
 __all__ = [
     "API_KEY_VARIABLE",
     "RELEVANCE_SCORE",
+    "RELEVANCE_SPAN",
     "RERANK_FAILURE",
     "RETRIEVAL_SCORE",
     "CallOptions",
@@ -33,6 +36,7 @@ __all__ = [
     "checked_list",
     "checked_query",
     "marked_metadata",
+    "marks_of",
     "nearest",
     "public_options",
     "refuse_unknown",

@@ -23,9 +23,9 @@ from ..checks import unknown_name
 from ..engines import EngineInfo
 from ..engines.options import public_options
 from ..errors import InvalidInputError, QueryTooLongError, UnknownNameError
-from ..prompts.request import CALL_OPTIONS, call_options
+from ..prompts.request import CALL_OPTIONS, LongDocuments, call_options
 from ..reranker import Reranker, fixed_setting
-from ..results import RerankResult
+from ..results import RankedDocument, RerankResult
 from .settings import RERANKER_FIELDS, RerankSettings, checked_on_failure, checked_patience
 from .silence import unless_silent
 
@@ -36,6 +36,9 @@ Outcome: TypeAlias = RerankResult | Exception
 
 RELEVANCE_SCORE = "relevance_score"
 """Metadata key of P("yes"), the score of this rerank."""
+RELEVANCE_SPAN = "relevance_span"
+"""Metadata key of where in the text the best passage is, [start, end) in characters; only where the
+document was read in passages."""
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the score that the document came with."""
 RERANK_FAILURE = "rerank_failure"
@@ -50,12 +53,29 @@ def marked_metadata(
     That score is `retrieval_score` if there is one, else `earlier`, else what the metadata have as
     ``relevance_score`` or ``score``.
     """
-    kept = {k: v for k, v in metadata.items() if k not in (RELEVANCE_SCORE, RERANK_FAILURE)}
+    earlier_marks = (RELEVANCE_SCORE, RELEVANCE_SPAN, RERANK_FAILURE)
+    kept = {k: v for k, v in metadata.items() if k not in earlier_marks}
     if earlier is None:
         earlier = metadata.get(RELEVANCE_SCORE, metadata.get("score"))
     if earlier is not None:
         kept.setdefault(RETRIEVAL_SCORE, earlier)
     return {**kept, **marks}
+
+
+def marks_of(document: RankedDocument, text: str) -> dict[str, Any]:
+    """What the metadata say of a ranking.
+
+    Args:
+        document: what was scored.
+        text: the framework's own text of it, which stands at the end of what was scored.
+    """
+    marks: dict[str, Any] = {RELEVANCE_SCORE: document.score}
+    if document.span is not None:
+        before = document.text.rfind(text)
+        start, end = (min(max(place - before, 0), len(text)) for place in document.span)
+        if before >= 0 and start < end:
+            marks[RELEVANCE_SPAN] = [start, end]
+    return marks
 
 
 class CallOptions(TypedDict, total=False):
@@ -65,6 +85,7 @@ class CallOptions(TypedDict, total=False):
     threshold: float | None
     instruction: str | None
     timeout: float | None
+    long_documents: LongDocuments | None
 
 
 class RerankComponent(RerankSettings, Closing):

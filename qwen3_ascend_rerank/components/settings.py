@@ -52,6 +52,11 @@ def checked_patience(patience: float | None) -> float | None:
     return None if patience is None else checked_seconds("patience", patience)
 
 
+def checked_passage_tokens(tokens: int | None) -> int | None:
+    """A whole number above 0; None: as many as there is room for."""
+    return None if tokens is None else checked_count("passage_tokens", tokens)
+
+
 def refuse_unknown(kind: type[BaseModel], given: Iterable[str]) -> None:
     """Raise for a setting that `kind` has not, with the nearest that it has."""
     fields = kind.model_fields
@@ -87,6 +92,22 @@ class _RerankerFields(BaseModel):
     )
     threshold: float | None = Field(
         None, description="Lowest score in [0, 1] to keep; applied before top_n."
+    )
+    long_documents: str = Field(
+        "truncate",
+        description="What becomes of a document that is too long: `truncate` scores its beginning; "
+        "`max_passage` its best passage, of all that it is cut into; `first_passages` the best of "
+        "its first ones.",
+    )
+    passage_tokens: int | None = Field(
+        None,
+        description="Tokens of a passage at most; not given: as many as the prompt has room for.",
+    )
+    passage_overlap: int = Field(
+        64, description="Tokens that a passage shares with the one before; at most half of it."
+    )
+    passage_limit: int = Field(
+        4, description="How many passages `first_passages` scores of a document."
     )
     cache_size: int = Field(0, description="Pairs whose scores are remembered; 0: none.")
     selfcheck: str = Field(
@@ -141,6 +162,9 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "engine_options": checked_options,
     "max_length": partial(checked_count, "max_length"),
     "on_failure": checked_on_failure,
+    "passage_limit": partial(checked_count, "passage_limit"),
+    "passage_overlap": partial(checked_count, "passage_overlap", least=0),
+    "passage_tokens": checked_passage_tokens,
     "patience": checked_patience,
     "selfcheck": checked_level,
 }

@@ -16,6 +16,7 @@ _COUNTED = {
     "prompt_tokens": "Tokens of the prompts that were scored.",
     "pairs_scored": "Pairs of a query and a document that the engine scored.",
     "pairs_reused": "Pairs answered without the engine.",
+    "passages_scored": "Passages of long documents that the engine scored.",
     "documents_truncated": "Documents of which the model saw only the beginning.",
     "texts_defused": "Texts in which a control token's spelling was broken up.",
 }

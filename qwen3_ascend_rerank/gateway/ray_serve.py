@@ -28,6 +28,7 @@ from ..errors import (
     RerankError,
     ServerUnavailableError,
 )
+from ..prompts.request import checked_long_documents
 from ..protocol import EngineInfo, PromptBatch
 from ..reranker import Reranker
 from ..trust import checked_level
@@ -113,6 +114,10 @@ def _gateway(settings: RaySettings, keys: Keys) -> App:
         tokenizer=settings.tokenizer,
         instruction=settings.instruction,
         max_length=settings.max_length,
+        long_documents=checked_long_documents(settings.long_documents),
+        passage_tokens=settings.passage_tokens,
+        passage_overlap=settings.passage_overlap,
+        passage_limit=settings.passage_limit,
         cache_size=settings.cache_size,
     )
     if settings.log_requests:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
+from operator import add
 from pathlib import Path
 
 from ..engines.startup import open_tokenizer
 from ..errors import InvalidInputError
 from ..prompts import QwenTokenizer
-from ..prompts.request import NOT_GIVEN
+from ..prompts.request import NOT_GIVEN, LongDocuments, NotGiven, checked_long_documents
 from ..reranker import Reranker
 from ..results import RerankResult, Usage
 from .forms import Inquiry
@@ -84,7 +85,12 @@ class Scorer:
             threshold=None,
             instruction=question.instruction or NOT_GIVEN,
             timeout=timeout,
+            long_documents=_checked_mode(question.long_documents),
         )
+
+
+def _checked_mode(mode: str | None) -> LongDocuments | NotGiven:
+    return NOT_GIVEN if mode is None else checked_long_documents(mode)
 
 
 def _joined(results: Sequence[RerankResult], places: Sequence[Sequence[int]]) -> RerankResult:
@@ -95,20 +101,10 @@ def _joined(results: Sequence[RerankResult], places: Sequence[Sequence[int]]) ->
         for one in result
     ]
     documents.sort(key=lambda one: (-one.log_odds, one.index))
-    usage = reduce(_added, (result.usage for result in results), Usage())
+    usage = reduce(add, (result.usage for result in results), Usage())
+    usage = replace(usage, seconds=max(result.usage.seconds for result in results))
     exact = all(result.log_odds_exact for result in results)
     return replace(results[0], documents=tuple(documents), usage=usage, log_odds_exact=exact)
-
-
-def _added(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
-        pairs_scored=one.pairs_scored + other.pairs_scored,
-        pairs_reused=one.pairs_reused + other.pairs_reused,
-        documents_truncated=one.documents_truncated + other.documents_truncated,
-        texts_defused=one.texts_defused + other.texts_defused,
-        seconds=max(one.seconds, other.seconds),
-    )
 
 
 @lru_cache(maxsize=2)

@@ -15,7 +15,8 @@ from .visits import App, Message, Receive, Send, Visit
 
 _PREFIX = "qwen3_rerank."
 _USED = (
-    *("prompt_tokens", "pairs_scored", "pairs_reused", "documents_truncated", "texts_defused"),
+    *("prompt_tokens", "pairs_scored", "pairs_reused", "passages_scored", "documents_truncated"),
+    "texts_defused",
 )
 """Fields of `Usage` that a span has."""
 

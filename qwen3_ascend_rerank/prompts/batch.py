@@ -116,7 +116,14 @@ class PromptMaker:
 
     def part(self, documents: Sequence[str]) -> PromptBatch:
         """The prompts of some of the documents."""
-        readings = self._tokenizer.read(documents, self.room, lead=" ", defused=self._as_text)
+        return self.of(self.read(documents, self.room))
+
+    def read(self, documents: Sequence[str], count: int) -> list[Reading]:
+        """Each of the documents, until there are more than `count` ids or to its end."""
+        return self._tokenizer.read(documents, count, lead=" ", defused=self._as_text)
+
+    def of(self, readings: Sequence[Reading]) -> PromptBatch:
+        """The prompts of documents that are read as far as there is room, or to their ends."""
         fitted = [self._fitted(reading) for reading in readings]
         return self._batch(
             IdLists(ids for ids, _ in fitted),

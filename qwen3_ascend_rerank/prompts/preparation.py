@@ -19,10 +19,12 @@ from typing_extensions import ParamSpec
 from ..bridge.forks import in_child
 from ..bridge.turns import Turns
 from .batch import PromptBatch, PromptMaker
+from .passages import Cutting, Excerpts, PassageRules
 from .tokenizer import QwenTokenizer
 
 P = ParamSpec("P")
 Item = TypeVar("Item")
+Text = TypeVar("Text", str, Cutting)
 Result = TypeVar("Result")
 
 THREADS = 2
@@ -70,20 +72,71 @@ async def prepare(
     as_text: bool = False,
 ) -> PromptBatch:
     """`build_batch` in the background loop; cancelling it ends the work after the piece at hand."""
-    global _workshop
-    _workshop = _workshop or Workshop()
+    workshop = _open_workshop()
 
     def begin(piece: Sequence[str]) -> tuple[PromptMaker, PromptBatch]:
         question = PromptMaker(tokenizer, instruction, query, max_length, as_text=as_text)
         return question, question.part(piece)
 
     pieces = _pieces(documents)
-    ((question, first),) = await _workshop.map(begin, [next(pieces, ())])
-    others = await _workshop.map(question.part, pieces)
+    ((question, first),) = await workshop.map(begin, [next(pieces, ())])
+    others = await workshop.map(question.part, pieces)
     return await aside(len(documents), question.whole, [first, *others])
 
 
-def _pieces(documents: Sequence[str]) -> Iterator[Sequence[str]]:
+async def prepare_passages(
+    tokenizer: QwenTokenizer,
+    instruction: str,
+    query: str,
+    documents: Sequence[str],
+    max_length: int,
+    rules: PassageRules,
+    limit: int | None,
+    *,
+    as_text: bool = False,
+) -> Excerpts:
+    """`prepare` for documents of which the long ones are cut into passages.
+
+    Args:
+        tokenizer: and the others: as those of `build_batch`.
+        instruction: what makes a document relevant.
+        query: what is asked.
+        documents: the texts to judge.
+        max_length: longest prompt, in tokens.
+        rules: how to cut them.
+        limit: how many passages of a document are wanted; None: all.
+        as_text: for engines that send text to another tokenizer.
+
+    Raises:
+        QueryTooLongError: as `build_batch`.
+    """
+    workshop = _open_workshop()
+
+    def begin(piece: Sequence[str]) -> tuple[PromptMaker, list[Cutting]]:
+        maker = PromptMaker(tokenizer, instruction, query, max_length, as_text=as_text)
+        return maker, [Cutting(maker, tokenizer, text, rules, limit) for text in piece]
+
+    made = await workshop.map(begin, _pieces(documents))
+    (maker, _), cuttings = made[0], [cutting for _, own in made for cutting in own]
+    undone = cuttings
+    while undone:  # a piece of each after the other, so that a book holds up nobody
+        await workshop.map(_advance, _pieces(undone))
+        undone = [cutting for cutting in undone if not cutting.done]
+    return await asyncio.to_thread(Excerpts.joined, maker, cuttings)
+
+
+def _advance(cuttings: Sequence[Cutting]) -> None:
+    for cutting in cuttings:
+        cutting.advance(CHARACTERS)
+
+
+def _open_workshop() -> Workshop:
+    global _workshop
+    _workshop = _workshop or Workshop()
+    return _workshop
+
+
+def _pieces(documents: Sequence[Text]) -> Iterator[Sequence[Text]]:
     start = characters = 0
     for end, document in enumerate(documents):
         characters += len(document)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from ..checks import (
     checked_count,
@@ -19,6 +19,9 @@ from ..checks import (
     unknown_name,
 )
 from ..errors import InvalidInputError
+
+LongDocuments: TypeAlias = Literal["truncate", "max_passage", "first_passages"]
+"""What becomes of a document that is too long for its prompt."""
 
 
 class NotGiven(Enum):
@@ -44,6 +47,7 @@ class Request:
     top_n: int | None
     threshold: float | None
     timeout: float | None
+    long_documents: LongDocuments = "truncate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class RerankRequest:
     threshold: float | NotGiven | None = NOT_GIVEN
     instruction: str | NotGiven | None = NOT_GIVEN
     timeout: float | NotGiven | None = NOT_GIVEN
+    long_documents: LongDocuments | NotGiven | None = NOT_GIVEN
 
     @classmethod
     def of(cls, given: Any) -> RerankRequest:
@@ -120,11 +125,12 @@ CHARACTERS_A_TOKEN = 3
 TOKENS_OF_TEMPLATE = 60
 
 
-def estimated_tokens(query: str, documents: Sequence[str], max_length: int) -> int:
+def estimated_tokens(request: Request, max_length: int) -> int:
     """About how many tokens the prompts of a request have, without tokenising them; at least 1."""
-    around = TOKENS_OF_TEMPLATE + len(query) // CHARACTERS_A_TOKEN
-    lengths = (around + len(document) // CHARACTERS_A_TOKEN for document in documents)
-    return max(1, sum(min(max_length, length) for length in lengths))
+    around = TOKENS_OF_TEMPLATE + len(request.query) // CHARACTERS_A_TOKEN
+    lengths = (around + len(document) // CHARACTERS_A_TOKEN for document in request.documents)
+    cut = request.long_documents == "truncate"
+    return max(1, sum(min(max_length, length) if cut else length for length in lengths))
 
 
 def checked_query(query: str) -> str:
@@ -162,19 +168,31 @@ def checked_timeout(timeout: float | None) -> float | None:
     return checked_seconds("timeout", timeout)
 
 
+def checked_long_documents(value: Any) -> LongDocuments:
+    """What becomes of a document that is too long."""
+    if value not in get_args(LongDocuments):
+        raise InvalidInputError(
+            f"long_documents is {described(value)}; use one of {', '.join(get_args(LongDocuments))}"
+        )
+    return cast("LongDocuments", value)
+
+
 CALL_OPTIONS: dict[str, Callable[[Any], Any]] = {
     "top_n": checked_top_n,
     "threshold": checked_threshold,
     "instruction": partial(checked_text, "instruction"),
     "timeout": checked_timeout,
+    "long_documents": checked_long_documents,
 }
 """What a call may set differently than the object, and what makes sure that it can be used."""
+NO_LIMITS = ("instruction", "long_documents")
+"""Those of which None does not mean that there is none, but that it stays as it is."""
 
 
 def call_options(owner: object, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one call: those `given`, checked, and for the rest what `owner` has.
 
-    None lifts a limit of the owner. An instruction is no limit: None leaves it as it is.
+    None lifts a limit of the owner; what is no limit, such as the instruction, it leaves as it is.
 
     Raises:
         InvalidInputError: a value that cannot be used, or an option that there is not.
@@ -183,6 +201,8 @@ def call_options(owner: object, given: Mapping[str, Any]) -> dict[str, Any]:
         raise unknown_name(unknown[0], "option of a call", CALL_OPTIONS)
     kept = {name: getattr(owner, name) for name in CALL_OPTIONS}
     set_here = {name: value for name, value in given.items() if value is not NOT_GIVEN}
-    if set_here.get("instruction", "") is None:
-        del set_here["instruction"]
-    return kept | {name: CALL_OPTIONS[name](value) for name, value in set_here.items()}
+    return kept | {
+        name: CALL_OPTIONS[name](value)
+        for name, value in set_here.items()
+        if value is not None or name not in NO_LIMITS
+    }

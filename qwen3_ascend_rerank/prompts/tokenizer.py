@@ -248,6 +248,14 @@ class QwenTokenizer:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return text[: encoding.offsets[count][0]] if count < len(encoding.ids) else text
 
+    def starts(self, text: str) -> list[int]:
+        """Where in `text`, which is readable, the characters begin that each of its ids is of.
+
+        The ids that one character takes together all begin where it does.
+        """
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return [start for start, _ in encoding.offsets]
+
     def defuse(self, text: str) -> str:
         """`text` as any tokenizer of this vocabulary reads it: without a control token.
 

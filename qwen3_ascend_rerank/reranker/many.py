@@ -119,7 +119,7 @@ class Many:
     def _cost(self, asked: Asked) -> int:
         if (request := asked.request) is None:
             return 1
-        return estimated_tokens(request.query, request.documents, self.max_length)
+        return estimated_tokens(request, self.max_length)
 
 
 def _needs_engine(asked: Asked) -> bool:

@@ -36,11 +36,13 @@ from ..engines.options import checked_options, public_options
 from ..engines.served.address import checked_api_key, checked_urls
 from ..errors import EngineError, InvalidInputError
 from ..models.location import Location
-from ..prompts import DEFAULT_INSTRUCTION, PromptBatch
+from ..prompts import DEFAULT_INSTRUCTION
+from ..prompts.passages import PassageRules
 from ..prompts.preparation import aside
 from ..prompts.request import (
     CALL_OPTIONS,
     NOT_GIVEN,
+    LongDocuments,
     NotGiven,
     Request,
     RerankRequest,
@@ -62,7 +64,8 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     *("model", "base_url", "engine", "tokenizer", "instruction", "max_length", "top_n"),
-    *("threshold", "cache_size", "selfcheck", "timeout", "engine_options"),
+    *("threshold", "long_documents", "passage_tokens", "passage_overlap", "passage_limit"),
+    *("cache_size", "selfcheck", "timeout", "engine_options"),
 )
 """What describes a Reranker, as its constructor takes it; beside it there is the secret api_key."""
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-0.6B"
@@ -77,8 +80,9 @@ class Reranker(Closing):
     Nothing is loaded before the first call (or `start()`). One Reranker serves any number of
     threads and event loops at once; Rerankers with equal engine settings share one engine.
 
-    `top_n`, `threshold`, `instruction` and `timeout` may be assigned later, for the calls from then
-    on. The other settings cannot: they are what the engine was chosen and checked by.
+    `top_n`, `threshold`, `instruction`, `timeout` and `long_documents` may be assigned later, for
+    the calls from then on. The other settings cannot: they are what the engine was chosen and
+    checked by.
 
     Example:
         >>> with Reranker("lexical") as reranker:
@@ -101,6 +105,10 @@ class Reranker(Closing):
         max_length: int = 8192,
         top_n: int | None = None,
         threshold: float | None = None,
+        long_documents: LongDocuments = "truncate",
+        passage_tokens: int | None = None,
+        passage_overlap: int = 64,
+        passage_limit: int = 4,
         cache_size: int = 0,
         selfcheck: str = "auto",
         timeout: float | None = None,
@@ -121,10 +129,19 @@ class Reranker(Closing):
                 with `base_url`.
             tokenizer: where ``tokenizer.json`` is when it is not beside the model.
             instruction: what makes a document relevant; in English for best results.
-            max_length: longest prompt in tokens; a longer document loses its tail. A server
-                that takes less lowers it.
+            max_length: longest prompt in tokens; a longer document loses its tail, unless
+                `long_documents` says otherwise. A server that takes less lowers it.
             top_n: how many documents a result holds at most; None: all.
             threshold: lowest score in [0, 1] that a result holds; applied before `top_n`.
+            long_documents: what becomes of a document that is too long. ``truncate``: its beginning
+                is scored, as by the official code. ``max_passage``: all of it is cut into
+                passages that overlap, each is scored, and the best one's score is the document's;
+                `RankedDocument.span` says where it is. ``first_passages``: the same with its first
+                `passage_limit` passages.
+            passage_tokens: tokens of a passage at most; a document of no more is read in one. None:
+                as many as the prompt has room for.
+            passage_overlap: tokens that a passage shares with the one before; at most half of it.
+            passage_limit: how many passages ``first_passages`` scores of a document.
             cache_size: pairs whose scores are remembered; 0: none.
             selfcheck: what the engine must show when it starts. ``auto``: that a pair scores the
                 same however it is asked, and known answers where the model has some;
@@ -158,6 +175,11 @@ class Reranker(Closing):
         self.max_length = checked_count("max_length", max_length)
         self.top_n = top_n
         self.threshold = threshold
+        self.long_documents = long_documents
+        rules = PassageRules.checked(passage_tokens, passage_overlap, passage_limit)
+        self.passage_tokens = rules.tokens
+        self.passage_overlap = rules.overlap
+        self.passage_limit = rules.limit
         self.cache_size = checked_count("cache_size", cache_size, least=0)
         self.selfcheck = checked_level(selfcheck)
         self.timeout = timeout
@@ -165,7 +187,7 @@ class Reranker(Closing):
 
         self._calls = Calls()
         self._held = self._hold_engine()
-        self._judge = Judge(self._held, self.max_length, self.cache_size)
+        self._judge = Judge(self._held, self.max_length, self.cache_size, rules)
         self._inner = frozenset(self.__dict__) - before
         """What is made anew in a copy; the rest belongs to a subclass."""
 
@@ -191,6 +213,7 @@ class Reranker(Closing):
         threshold: float | NotGiven | None = NOT_GIVEN,
         instruction: str | NotGiven | None = NOT_GIVEN,
         timeout: float | NotGiven | None = NOT_GIVEN,
+        long_documents: LongDocuments | NotGiven | None = NOT_GIVEN,
     ) -> RerankResult:
         """Rank `documents` for `query`, best first.
 
@@ -201,6 +224,7 @@ class Reranker(Closing):
             threshold: as in the constructor, for this call; None: none.
             instruction: as in the constructor, for this call.
             timeout: as in the constructor, for this call; None: no limit.
+            long_documents: as in the constructor, for this call.
 
         Returns:
             The documents whose score reaches `threshold`, at most `top_n`, by falling log-odds;
@@ -220,6 +244,7 @@ class Reranker(Closing):
             threshold=threshold,
             instruction=instruction,
             timeout=timeout,
+            long_documents=long_documents,
         )
         return wait(self._calls.submit(partial(self._rerank, request), request.timeout))
 
@@ -232,6 +257,7 @@ class Reranker(Closing):
         threshold: float | NotGiven | None = NOT_GIVEN,
         instruction: str | NotGiven | None = NOT_GIVEN,
         timeout: float | NotGiven | None = NOT_GIVEN,
+        long_documents: LongDocuments | NotGiven | None = NOT_GIVEN,
     ) -> RerankResult:
         """`rerank` for asyncio, from any event loop; the loop is never blocked."""
         request = self._request(
@@ -241,6 +267,7 @@ class Reranker(Closing):
             threshold=threshold,
             instruction=instruction,
             timeout=timeout,
+            long_documents=long_documents,
         )
         call = self._calls.submit(partial(self._rerank, request), request.timeout)
         return await asyncio.wrap_future(call)
@@ -252,9 +279,16 @@ class Reranker(Closing):
         *,
         instruction: str | NotGiven | None = NOT_GIVEN,
         timeout: float | NotGiven | None = NOT_GIVEN,
+        long_documents: LongDocuments | NotGiven | None = NOT_GIVEN,
     ) -> list[float]:
         """P("yes") in [0, 1] of every document, in input order; raises as `rerank` does."""
-        request = self._request(query, documents, instruction=instruction, timeout=timeout)
+        request = self._request(
+            query,
+            documents,
+            instruction=instruction,
+            timeout=timeout,
+            long_documents=long_documents,
+        )
         return wait(self._calls.submit(partial(self._score, request), request.timeout))
 
     async def ascore(
@@ -264,9 +298,16 @@ class Reranker(Closing):
         *,
         instruction: str | NotGiven | None = NOT_GIVEN,
         timeout: float | NotGiven | None = NOT_GIVEN,
+        long_documents: LongDocuments | NotGiven | None = NOT_GIVEN,
     ) -> list[float]:
         """`score` for asyncio, from any event loop."""
-        request = self._request(query, documents, instruction=instruction, timeout=timeout)
+        request = self._request(
+            query,
+            documents,
+            instruction=instruction,
+            timeout=timeout,
+            long_documents=long_documents,
+        )
         call = self._calls.submit(partial(self._score, request), request.timeout)
         return await asyncio.wrap_future(call)
 
@@ -276,6 +317,7 @@ class Reranker(Closing):
         *,
         instruction: str | NotGiven | None = NOT_GIVEN,
         timeout: float | NotGiven | None = NOT_GIVEN,
+        long_documents: LongDocuments | NotGiven | None = NOT_GIVEN,
     ) -> list[float]:
         """P("yes") in [0, 1] of every (query, document), in input order.
 
@@ -285,11 +327,14 @@ class Reranker(Closing):
             pairs: queries and documents; many queries may take part.
             instruction: as in the constructor, for this call.
             timeout: as in the constructor, for this call; None: no limit.
+            long_documents: as in the constructor, for this call.
 
         Raises:
             RerankError: as `rerank`.
         """
-        work, limit = self._pairs_work(pairs, instruction=instruction, timeout=timeout)
+        work, limit = self._pairs_work(
+            pairs, instruction=instruction, timeout=timeout, long_documents=long_documents
+        )
         return wait(self._calls.submit(work, limit))
 
     async def ascore_pairs(
@@ -298,9 +343,12 @@ class Reranker(Closing):
         *,
         instruction: str | NotGiven | None = NOT_GIVEN,
         timeout: float | NotGiven | None = NOT_GIVEN,
+        long_documents: LongDocuments | NotGiven | None = NOT_GIVEN,
     ) -> list[float]:
         """`score_pairs` for asyncio, from any event loop."""
-        work, limit = self._pairs_work(pairs, instruction=instruction, timeout=timeout)
+        work, limit = self._pairs_work(
+            pairs, instruction=instruction, timeout=timeout, long_documents=long_documents
+        )
         return await asyncio.wrap_future(self._calls.submit(work, limit))
 
     def rerank_many(
@@ -324,8 +372,9 @@ class Reranker(Closing):
             tokens_in_flight: about how many tokens of prompts may be held at once, by the length
                 of the texts; enough for several batches of the engine.
             progress: show requests, pairs, tokens a second and the time left on standard error.
-            options: `top_n`, `threshold`, `instruction`, `timeout` for those requests that do not
-                have their own. A timeout counts for each request, waiting for the engine included.
+            options: `top_n`, `threshold`, `instruction`, `timeout`, `long_documents` for those
+                requests that do not have their own. A timeout counts for each request, waiting for
+                the engine included.
 
         Yields:
             One outcome for each request.
@@ -502,32 +551,24 @@ class Reranker(Closing):
         return work, limit
 
     def _tokens(self, request: Request) -> int:
-        return estimated_tokens(request.query, request.documents, self.max_length)
+        return estimated_tokens(request, self.max_length)
 
     async def _rerank(self, request: Request) -> RerankResult:
         began = time.perf_counter()
-        judgements, batches = await self._judge.judge(request)
-        result = await aside(len(judgements), self._result, request, judgements, batches)
+        judgements, usage = await self._judge.judge(request)
+        result = await aside(len(judgements), self._result, request, judgements, usage)
         seconds = time.perf_counter() - began
-        return replace(result, usage=replace(result.usage, seconds=seconds))
+        return replace(result, usage=replace(usage, seconds=seconds))
 
-    def _result(
-        self, request: Request, judgements: list[Judgement], batches: list[PromptBatch]
-    ) -> RerankResult:
-        info, scored = self._held.info, sum(map(len, batches))
+    def _result(self, request: Request, judgements: list[Judgement], usage: Usage) -> RerankResult:
+        info = self._held.info
         return RerankResult(
             documents=ranked(request, judgements),
             query=request.query,
             instruction=request.instruction,
             model=info.model if info else str(self.model or ""),
             engine=info.engine if info else "",
-            usage=Usage(
-                prompt_tokens=sum(sum(batch.lengths()) for batch in batches),
-                pairs_scored=scored,
-                pairs_reused=len(judgements) - scored,
-                documents_truncated=sum(judgement.truncated for judgement in judgements),
-                texts_defused=sum(batch.defused for batch in batches),
-            ),
+            usage=usage,
             log_odds_exact=info.log_odds_exact if info else True,
         )
 

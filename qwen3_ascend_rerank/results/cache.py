@@ -28,6 +28,8 @@ class Judgement:
     """logit("yes") - logit("no")."""
     truncated: bool
     """Whether the model saw only the beginning of the document."""
+    span: tuple[int, int] | None = None
+    """Of which characters of the document this is said; None: of all that the model saw."""
 
 
 class Flight:
@@ -84,12 +86,12 @@ class ScoreCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    def keys(self, instruction: str, query: str, documents: Sequence[str]) -> list[Key]:
-        """What stands for the pair of each document."""
+    def keys(self, question: Iterable[str], documents: Sequence[str]) -> list[Key]:
+        """What stands for the pair of a question, all that matters of it, and each document."""
         if not self._size:
             return [id(text) if len(text) > LONG else text for text in documents]
-        question = _digest([_digest([instruction]), _digest([query])])
-        return [_digest([question, document]) for document in documents]
+        asked = _digest(_digest([part]) for part in question)
+        return [_digest([asked, document]) for document in documents]
 
     def look_up(self, keys: Iterable[Key], flight: Flight, *, alone: bool = False) -> Outlook:
         """See what is to be had of pairs; the new ones belong to `flight` until it is over.

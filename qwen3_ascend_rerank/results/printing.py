@@ -48,6 +48,12 @@ def one_line(text: str, columns: int) -> str:
     return shown + "…"
 
 
+def excerpt(document: RankedDocument) -> str:
+    """The text that the score is of, behind what a reader should know of it."""
+    place = "" if document.span is None else "[{:,}–{:,}] ".format(*document.span)
+    return f"{TRUNCATED if document.truncated else ''}{place}{document.passage}"
+
+
 def as_text(query: str, documents: Sequence[RankedDocument], remarks: Sequence[str]) -> str:
     """A table as wide as the terminal, aligned for wide characters too; `remarks` stand below."""
     numbers = len(_LINE.format(*_HEADER[:-1], ""))
@@ -55,7 +61,7 @@ def as_text(query: str, documents: Sequence[RankedDocument], remarks: Sequence[s
     columns = max(NARROWEST, min(wide, WIDEST))
     lines = [one_line(query, numbers + columns), _LINE.format(*_HEADER)]
     for cells, document in _rows(documents):
-        lines.append(_LINE.format(*cells, one_line(_marked(document), columns)))
+        lines.append(_LINE.format(*cells, one_line(excerpt(document), columns)))
     return "\n".join([*lines, _closing(documents, remarks)])
 
 
@@ -79,16 +85,12 @@ def _html_row(cells: tuple[str, ...], document: RankedDocument) -> str:
     bar = f"{_NUMBER};background:{_BAR.format(share=document.score)}"
     numbers = ((rank, _NUMBER), (index, _NUMBER), (score, bar), (log_odds, _NUMBER))
     row = "".join(f'<td style="{style}">{cell}</td>' for cell, style in numbers)
-    return f'<tr>{row}<td style="{_TEXT}">{escape(one_line(_marked(document), WIDEST))}</td></tr>'
+    return f'<tr>{row}<td style="{_TEXT}">{escape(one_line(excerpt(document), WIDEST))}</td></tr>'
 
 
 def _rows(documents: Sequence[RankedDocument]) -> Iterator[tuple[tuple[str, ...], RankedDocument]]:
     for rank, one in enumerate(documents[:ROWS], 1):
         yield (str(rank), str(one.index), f"{one.score:.4f}", f"{one.log_odds:.2f}"), one
-
-
-def _marked(document: RankedDocument) -> str:
-    return f"{TRUNCATED if document.truncated else ''}{document.text}"
 
 
 def _closing(documents: Sequence[RankedDocument], remarks: Sequence[str]) -> str:

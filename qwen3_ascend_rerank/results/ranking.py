@@ -63,7 +63,14 @@ def check_answer(
 def ranked(request: Request, judgements: Sequence[Judgement]) -> tuple[RankedDocument, ...]:
     """Documents by falling log-odds; ties in input order; threshold first, then top_n."""
     documents = [
-        RankedDocument(index, text, probability(judged.log_odds), judged.log_odds, judged.truncated)
+        RankedDocument(
+            index,
+            text,
+            probability(judged.log_odds),
+            judged.log_odds,
+            judged.truncated,
+            judged.span,
+        )
         for index, (text, judged) in enumerate(zip(request.documents, judgements, strict=True))
     ]
     if request.threshold is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 def probability(log_odds: float) -> float:
@@ -32,6 +32,14 @@ class RankedDocument:
     documents apart whose scores all round to 1."""
     truncated: bool = False
     """Whether the model saw only the beginning of the document."""
+    span: tuple[int, int] | None = None
+    """From which character of `text` to which the passage goes that the score is of; None where
+    the document was read in one."""
+
+    @property
+    def passage(self) -> str:
+        """The text that the score is of: the best passage, or all of `text`."""
+        return self.text if self.span is None else self.text[slice(*self.span)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +49,12 @@ class Usage:
     prompt_tokens: int = 0
     """Tokens of the prompts that were scored, prefix and suffix included."""
     pairs_scored: int = 0
-    """Pairs that the engine scored."""
+    """Pairs of a query and a document that the engine scored."""
     pairs_reused: int = 0
     """Pairs answered without the engine: repeated in the call, or known from the score cache."""
+    passages_scored: int = 0
+    """Passages of long documents that the engine scored, each in a prompt of its own; 0 where each
+    document was read in one."""
     documents_truncated: int = 0
     """Documents of which the model saw only the beginning."""
     texts_defused: int = 0
@@ -51,3 +62,8 @@ class Usage:
     Always 0 where token ids are sent: there it is plain text by construction."""
     seconds: float = 0.0
     """Wall-clock time of the call, loading included if this call loaded the engine."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """What two calls took, one after the other."""
+        both = zip(astuple(self), astuple(other), strict=True)
+        return Usage(*(one + another for one, another in both))

@@ -262,3 +262,23 @@ def test_the_caller_is_told_after_each_block(tmp_path: Path, ranker: Reranker) -
     file = write(tmp_path / "in.jsonl", some(5))
     run_batch(ranker, file, str(tmp_path / "out"), block=2, on_block=tell)
     assert told == [(1, 2), (2, 4), (3, 5)]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_where_the_best_passage_is_stands_in_the_results(tmp_path: Path, kind: str) -> None:
+    engine = FakeEngine(lambda _, text: 5.0 if "needle" in text else -5.0)
+    text = "".join(f"straw {number} " for number in range(900)) + "needle"
+    file = write(tmp_path / "in.jsonl", [{"query": "needle?", "documents": [text, "hay"]}])
+    out = tmp_path / "out"
+    with Reranker(engine, max_length=200, long_documents="max_passage") as reranker:
+        run_batch(reranker, file, str(out), output_format=kind)
+    if kind == "jsonl":
+        best, other = lines(out)[0]["results"]
+        assert "passage_start" not in other
+    else:
+        best, other = csv.DictReader((out / "part-00000.csv").read_text().splitlines())
+        assert other["passage_start"] == ""
+    assert "needle" in text[int(best["passage_start"]) : int(best["passage_end"])]
+    with Reranker(engine, max_length=200) as reranker:
+        with pytest.raises(InvalidInputError, match="begun with long_documents"):
+            run_batch(reranker, file, str(out), output_format=kind)

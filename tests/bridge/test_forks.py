@@ -102,7 +102,7 @@ def test_two_hundred_children_forked_at_any_moment_score(cache_size: int) -> Non
 
 def test_a_child_may_use_a_cache_whose_lock_was_held() -> None:
     cache = ScoreCache(10)
-    keys = cache.keys("i", "q", ["a"])
+    keys = cache.keys(["i", "q"], ["a"])
     cache.keep(Flight(), {keys[0]: Judgement(1.0, False)})
     with cache._lock:
         child = in_a_child(lambda: keys[0] in cache.look_up(keys, Flight()).known)

@@ -115,6 +115,23 @@ class TestOutput:
         assert BEIJING in marked[0]
         assert "1 truncated to fit" in " ".join(shown.split())
 
+    def test_table_shows_the_best_passage_of_a_long_one_and_where_it_is(self) -> None:
+        text = f"{BREAD} " * 90 + BEIJING
+        options = (
+            "--max-length",
+            "150",
+            "--long-documents",
+            "max_passage",
+            "--passage-overlap",
+            "8",
+        )
+        shown = run(QUERY, text, *options).stdout
+        assert re.search(rf"\[[\d,]+–{len(text):,}\] ", shown)
+        assert "passages of long ones scored" in " ".join(shown.split())
+        (row,) = json.loads(run(QUERY, text, *options, "--format", "json").stdout)["documents"]
+        assert BEIJING in text[slice(*row["span"])]
+        assert "use one of truncate" in run(QUERY, text, "--long-documents", "max").stderr
+
     def test_table_says_that_lexical_matches_words(self) -> None:
         assert "matches words; no language model" in run(QUERY, BEIJING).stdout
 

@@ -256,7 +256,7 @@ def test_an_unknown_option_of_a_call_is_named_with_the_nearest() -> None:
         one = RerankComponent(reranker=reranker)
         with pytest.raises(UnknownNameError, match=r"topn is no option .* did you mean top_n\?"):
             one._options(topn=3)
-        with pytest.raises(InvalidInputError, match="there are instruction, threshold, timeout"):
+        with pytest.raises(InvalidInputError, match="there are instruction, long_documents, thr"):
             one._options(colour="red")
 
 

@@ -11,6 +11,7 @@ from tests.support.gateways import RunningGateway
 from tests.support.wire_forms import WIRE_FORMS, WireForm
 
 QUERY = "What is the capital of China?"
+BEIJING = "Beijing is the capital of China."
 DOCUMENTS = [
     "Bread is made of flour, water and salt.",
     "Beijing is the capital of China.",
@@ -174,9 +175,25 @@ class TestJina:
         assert whole["relevance_score"] == pytest.approx(right, abs=1e-6)
         assert whole["truncated"] is False
 
+    def test_reads_a_long_document_in_passages_and_says_where_the_best_is(
+        self, gateway: RunningGateway, core: Reranker
+    ) -> None:
+        text = "".join(f"Bread number {number} is salty. " for number in range(2000)) + BEIJING
+        cut = self.ask(gateway, documents=[text])
+        assert cut["results"][0]["truncated"] is True
+        assert "span" not in cut["results"][0]
+        said = self.ask(gateway, documents=[text], long_documents="max_passage")
+        (row,) = said["results"]
+        assert row["truncated"] is False
+        assert BEIJING in text[slice(*row["span"])]
+        (right,) = core.score(QUERY, [text[slice(*row["span"])]])
+        assert row["relevance_score"] == pytest.approx(right, abs=1e-6)
+        assert said["usage"]["passages_scored"] > 1
+
     @pytest.mark.parametrize(
         ("fields", "why"),
         [
+            ({"long_documents": "max"}, "long_documents is 'max'"),
             ({"truncate_prompt_tokens": 50}, "cut off the end of the prompt"),
             ({"messages": []}, "another prompt"),
             ({"top_n": -1}, "top_n is -1"),

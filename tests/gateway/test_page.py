@@ -256,6 +256,23 @@ class TestARanking:
             )
             assert directions.count("rtl") == 1
 
+    def test_shows_the_best_passage_of_a_long_one_and_marks_it_in_all_of_it(
+        self, browser: Browser
+    ) -> None:
+        core = Reranker("lexical", max_length=200, long_documents="max_passage")
+        with RunningGateway(core, key="") as running, opened(browser, running) as tab:
+            rank(tab, ["🙂 bread and salt " * 90 + PASSAGES[1]])
+            assert ranked(tab, 1)
+            (best,) = shown(tab, "mark")
+            assert best.endswith(PASSAGES[1])
+            assert shown(tab, ".text") == [best]
+            assert "were read in passages" in tab.text("#notes")
+            tab.click(".more")
+            (whole,) = shown(tab, ".text")
+            assert whole.startswith("🙂 bread")
+            assert whole.endswith(best)
+            assert shown(tab, "mark") == [best]
+
     def test_comes_with_a_command_that_gives_the_same(
         self, browser: Browser, free: RunningGateway
     ) -> None:

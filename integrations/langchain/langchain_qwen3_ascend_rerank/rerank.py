@@ -23,6 +23,7 @@ from qwen3_ascend_rerank.components import (
     RerankComponent,
     checked_list,
     marked_metadata,
+    marks_of,
     nearest,
     public_options,
 )
@@ -78,7 +79,7 @@ class Qwen3AscendRerank(
             query: what is asked; not empty.
             callbacks: handlers that see the call as a run of its own.
             **options: `top_n` (>= 1), `threshold` (in [0, 1], applied before `top_n`),
-                `instruction` and `timeout` (seconds) for this call.
+                `instruction`, `timeout` (seconds) and `long_documents` for this call.
 
         Returns:
             New documents, by falling score; with ``on_failure="keep_order"`` and a failure, the
@@ -202,7 +203,10 @@ def _apply(call: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
             "failure": f"{failure}: {outcome}",
         }
     return {
-        "documents": [_copy(documents[one.index], relevance_score=one.score) for one in outcome],
+        "documents": [
+            _copy(documents[one.index], **marks_of(one, documents[one.index].page_content))
+            for one in outcome
+        ],
         "scores": outcome.scores,
         "engine": outcome.engine,
         "usage": asdict(outcome.usage),

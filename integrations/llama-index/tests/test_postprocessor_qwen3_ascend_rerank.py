@@ -33,6 +33,7 @@ from qwen3_ascend_rerank import (
     RerankTimeoutError,
 )
 from qwen3_ascend_rerank.components.settings import RerankSettings
+from qwen3_ascend_rerank.testing import FakeEngine
 
 QUERY = "what is the answer?"
 
@@ -137,7 +138,7 @@ def test_a_second_rerank_scores_the_same_text_and_keeps_the_retrievers_score(pos
     twice = rank(postprocessor, once)
     assert [one.score for one in twice] == [one.score for one in once]
     assert [one.metadata.get("retrieval_score") for one in twice][::2] == [0.1, 0.9]
-    assert len(twice[0].node.excluded_llm_metadata_keys) == 3
+    assert len(twice[0].node.excluded_llm_metadata_keys) == 4
 
 
 @pytest.mark.parametrize(
@@ -468,3 +469,19 @@ def test_it_describes_its_settings_in_a_schema():
     schema = Qwen3AscendRerank.model_json_schema()
     assert {"model", "top_n", "on_failure", "metadata_mode"} <= schema["properties"].keys()
     assert "reranker" not in schema["properties"]
+
+
+def test_the_place_of_the_best_passage_counts_in_the_nodes_own_text():
+    text = "".join(f"straw {number} " for number in range(900)) + "needle"
+    engine = FakeEngine(lambda _, text: 5.0 if "needle" in text or "title" in text else -5.0)
+    with Reranker(engine, max_length=200) as core:
+        postprocessor = Qwen3AscendRerank(reranker=core, long_documents="max_passage")
+        node = TextNode(text=text, metadata={"source": "barn.md"})
+        (best,) = postprocessor.postprocess_nodes([NodeWithScore(node=node)], query_str="needle?")
+        start, end = best.metadata["relevance_span"]
+        assert text[start:end].endswith("needle")
+        assert end == len(text)
+        assert "relevance_span" in best.node.excluded_llm_metadata_keys
+        titled = TextNode(text=text[:-6], metadata={"title": "t" * 2000})
+        (best,) = postprocessor.postprocess_nodes([NodeWithScore(node=titled)], query_str="x")
+        assert best.metadata.get("relevance_span", [0])[0] == 0  # in the metadata, or at its edge

@@ -104,6 +104,14 @@ def serve(
     engine_options: Annotated[str, setting("engine_options", _ENGINE)] = "{}",
     tokenizer: Annotated[str | None, setting("tokenizer", _ENGINE)] = default("tokenizer"),
     max_length: Annotated[int, setting("max_length", _ENGINE)] = default("max_length"),
+    long_documents: Annotated[str, setting("long_documents", _ENGINE)] = default("long_documents"),
+    passage_tokens: Annotated[int | None, setting("passage_tokens", _ENGINE)] = default(
+        "passage_tokens"
+    ),
+    passage_overlap: Annotated[int, setting("passage_overlap", _ENGINE)] = default(
+        "passage_overlap"
+    ),
+    passage_limit: Annotated[int, setting("passage_limit", _ENGINE)] = default("passage_limit"),
     cache_size: Annotated[int, setting("cache_size", _ENGINE)] = default("cache_size"),
     selfcheck: Annotated[str, setting("selfcheck", _ENGINE)] = default("selfcheck"),
     api_key_file: Annotated[
@@ -223,6 +231,10 @@ def serve(
         max_length=max_length,
         top_n=None,
         threshold=None,
+        long_documents=long_documents,
+        passage_tokens=passage_tokens,
+        passage_overlap=passage_overlap,
+        passage_limit=passage_limit,
         cache_size=cache_size,
         selfcheck=selfcheck,
         timeout=None,

@@ -31,6 +31,8 @@ class Inquiry:
     """Whether the form's own score is the log-odds instead of P("yes")."""
     document_tokens: int | None = None
     """Tokens of a document beyond which it is cut; None: as many as there is room for."""
+    long_documents: str | None = None
+    """What becomes of a document that is too long; None: as the gateway has it."""
     cut: bool = True
     """Whether a document that is too long may be cut; if not, it is an error."""
 

@@ -62,6 +62,7 @@ def read(fields: Fields) -> Inquiry:
         return_documents=returned is not False,
         raw=any(flag is False for flag in activated) or fields.flag("raw_scores") is True,
         document_tokens=fields.count("max_tokens_per_doc", least=1),
+        long_documents=fields.text("long_documents"),
     )
 
 
@@ -73,8 +74,13 @@ def score_of(question: Inquiry, one: RankedDocument) -> float:
 def row(question: Inquiry, one: RankedDocument) -> dict[str, Any]:
     """What is said of a document."""
     said = {"index": one.index, "relevance_score": score_of(question, one)}
-    said |= {"log_odds": one.log_odds, "truncated": one.truncated}
+    said |= {"log_odds": one.log_odds, "truncated": one.truncated, **span_of(one)}
     return said | ({"document": {"text": one.text}} if question.return_documents else {})
+
+
+def span_of(one: RankedDocument) -> dict[str, Any]:
+    """Where the best passage of a document is, if it was read in passages: no form has that."""
+    return {} if one.span is None else {"span": list(one.span)}
 
 
 def usage_of(result: RerankResult) -> dict[str, int]:
@@ -84,6 +90,7 @@ def usage_of(result: RerankResult) -> dict[str, int]:
         "prompt_tokens": usage.prompt_tokens,
         "total_tokens": usage.prompt_tokens,
         "pairs_reused": usage.pairs_reused,
+        "passages_scored": usage.passages_scored,
         "documents_truncated": usage.documents_truncated,
         "texts_defused": usage.texts_defused,
     }
@@ -200,6 +207,7 @@ def _answer_sglang(question: Inquiry, result: RerankResult, stamp: Stamp) -> Jso
             "index": one.index,
             "score": score_of(question, one),
             "log_odds": one.log_odds,
+            **span_of(one),
             "meta_info": {"id": stamp.id},
             **({"document": one.text} if question.return_documents else {}),
         }

@@ -40,6 +40,7 @@ def _read(fields: Fields) -> Inquiry:
         top_n=fields.count("top_n", "top_k") or None,
         return_documents=fields.flag("return_text") is True,
         raw=fields.flag("raw_scores") is True,
+        long_documents=fields.text("long_documents"),
         cut=fields.flag("truncate") is not False,
     )
 
@@ -50,6 +51,7 @@ def _answer(question: Inquiry, result: RerankResult, _stamp: Stamp) -> Json:
             "index": one.index,
             "score": rerank.score_of(question, one),
             "log_odds": one.log_odds,
+            **rerank.span_of(one),
             **({"text": one.text} if question.return_documents else {}),
         }
         for one in result

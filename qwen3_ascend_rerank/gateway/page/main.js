@@ -188,8 +188,33 @@ function summary() {
   return say(first ? "best" : "done", values);
 }
 
+// Places are counted in characters, of which some are two in a text of JavaScript's.
+function parts(text, [start, end]) {
+  const characters = Array.from(text);
+  return [[0, start], [start, end], [end]].map((place) => characters.slice(...place).join(""));
+}
+
+// Of a long document the passage that the score is of, marked in all of the text if wanted.
+function markedText(text, span) {
+  const [before, best, after] = parts(text, span);
+  const shown = make("p", "", "text");
+  shown.dir = "auto";
+  const button = make("button", "", "more");
+  button.type = "button";
+  const open = (all) => {
+    const mark = make("mark", visible(all || best.length <= SHOWN ? best : `${best.slice(0, SHOWN)} …`));
+    shown.replaceChildren(...(all ? [visible(before), mark, visible(after)] : [mark]));
+    button.textContent = all ? say("less") : say("all", { count: text.length });
+    button.setAttribute("aria-expanded", all);
+  };
+  button.addEventListener("click", () => open(button.getAttribute("aria-expanded") === "false"));
+  open(false);
+  return [shown, button];
+}
+
 // Of a text of megabytes no more is laid out than somebody wants to see.
-function passageText(text) {
+function passageText(text, span) {
+  if (span) return markedText(text, span);
   const shown = make("p", "", "text");
   shown.dir = "auto";
   if (text.length <= SHOWN) {
@@ -220,7 +245,7 @@ function resultRow(row) {
   filled.style.width = `${100 * row.relevance_score}%`;
   bar.append(filled);
   bar.setAttribute("aria-hidden", "true");
-  made.append(head, bar, ...passageText(page.asked.passages[row.index]));
+  made.append(head, bar, ...passageText(page.asked.passages[row.index], row.span));
   return made;
 }
 
@@ -234,6 +259,7 @@ function notes({ results, usage }) {
   const counts = {
     truncated_note: results.filter((row) => row.truncated).length,
     defused_note: usage?.texts_defused,
+    passages_note: usage?.passages_scored,
     reused_note: usage?.pairs_reused,
   };
   return Object.entries(counts)

@@ -28,6 +28,7 @@ from qwen3_ascend_rerank import (
     RerankerClosedError,
     RerankTimeoutError,
 )
+from qwen3_ascend_rerank.testing import FakeEngine
 
 QUERY = "what is the answer?"
 
@@ -562,3 +563,17 @@ def test_it_goes_through_pickle_and_json(loaded, documents):
             assert again == compressor
             assert len(again.compress_documents(documents, QUERY)) == 2
         assert Qwen3AscendRerank.model_validate_json(compressor.model_dump_json()) == compressor
+
+
+def test_the_place_of_the_best_passage_is_in_the_metadata():
+    text = "".join(f"straw {number} " for number in range(900)) + "needle"
+    engine = FakeEngine(lambda _, text: 5.0 if "needle" in text else -5.0)
+    with Reranker(engine, max_length=200) as reranker:
+        compressor = Qwen3AscendRerank(reranker=reranker, long_documents="max_passage")
+        documents = [Document("hay"), Document(text)]
+        once = compressor.compress_documents(documents, "needle?")
+        start, end = once[0].metadata["relevance_span"]
+        assert "needle" in text[start:end]
+        assert "relevance_span" not in once[1].metadata
+        again = compressor.compress_documents(once, "needle?", long_documents="truncate")
+        assert all("relevance_span" not in one.metadata for one in again)

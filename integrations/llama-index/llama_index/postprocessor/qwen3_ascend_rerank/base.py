@@ -18,6 +18,7 @@ from typing_extensions import Unpack, override
 from qwen3_ascend_rerank import InvalidInputError
 from qwen3_ascend_rerank.components import (
     RELEVANCE_SCORE,
+    RELEVANCE_SPAN,
     RERANK_FAILURE,
     RETRIEVAL_SCORE,
     CallOptions,
@@ -26,7 +27,11 @@ from qwen3_ascend_rerank.components import (
     checked_list,
     checked_query,
     marked_metadata,
+    marks_of,
 )
+
+MARKS = (RELEVANCE_SCORE, RELEVANCE_SPAN, RETRIEVAL_SCORE, RERANK_FAILURE)
+"""Metadata keys that neither an LLM nor an embedding should see."""
 
 dispatcher = get_dispatcher(__name__)
 
@@ -87,7 +92,7 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
             query_bundle: what is asked, or
             query_str: the same as a text; not empty.
             **options: `top_n` (>= 1), `threshold` (in [0, 1], applied before `top_n`),
-                `instruction` and `timeout` (seconds) for this call.
+                `instruction`, `timeout` (seconds) and `long_documents` for this call.
 
         Returns:
             New nodes, by falling score; with ``on_failure="keep_order"`` and a failure, the first
@@ -212,7 +217,15 @@ def _apply(
         dispatcher.event(ExceptionEvent(exception=outcome))
         failure = type(outcome).__name__
         return [_copy(one, one.score, rerank_failure=failure) for one in nodes[: options["top_n"]]]
-    return [_copy(nodes[one.index], one.score, relevance_score=one.score) for one in outcome]
+    return [
+        _copy(nodes[one.index], one.score, **marks_of(one, _own_text(nodes[one.index])))
+        for one in outcome
+    ]
+
+
+def _own_text(given: NodeWithScore) -> str:
+    """A node's text without its metadata."""
+    return given.node.get_content(MetadataMode.NONE)
 
 
 def _copy(given: NodeWithScore, score: float | None, **marks: Any) -> NodeWithScore:
@@ -227,4 +240,4 @@ def _copy(given: NodeWithScore, score: float | None, **marks: Any) -> NodeWithSc
 
 
 def _with_marks(keys: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys([*keys, RELEVANCE_SCORE, RETRIEVAL_SCORE, RERANK_FAILURE]))
+    return list(dict.fromkeys([*keys, *MARKS]))
