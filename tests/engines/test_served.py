@@ -103,6 +103,22 @@ def test_scores_by_every_other_route_are_too(
             assert result.usage.texts_defused == (len(hostile) if text else 0)
 
 
+@pytest.mark.parametrize("dialect", ["classify", "v1-score"])
+def test_passages_of_long_documents_get_the_scores_that_they_get_here(
+    vllm_server: VLLMServer, here: Reranker, dialect: str
+) -> None:
+    with served(vllm_server, engine_options={"dialect": dialect}) as reranker:
+        for query in QUERIES[:2]:
+            found, right = (
+                one.rerank(query, LONG, long_documents="max_passage") for one in (reranker, here)
+            )
+            assert found.usage.passages_scored == right.usage.passages_scored > len(LONG)
+            assert [one.span for one in found] == [one.span for one in right]
+            assert [one.log_odds for one in found] == pytest.approx(
+                [one.log_odds for one in right], abs=CLOSE
+            )
+
+
 def test_the_server_counts_the_tokens_that_were_counted_here(
     vllm_server: VLLMServer, documents: list[str]
 ) -> None:

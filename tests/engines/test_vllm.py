@@ -68,6 +68,18 @@ class TestTheLexicalModel:
     ) -> None:
         assert_agree(vllm, torch, 150, record_property)
 
+    def test_reads_long_documents_in_passages_as_torch_does(
+        self, vllm: Reranker, torch: Reranker
+    ) -> None:
+        documents = [one * 40 for one in make_documents(5, longest=300)]
+        found, right = (
+            one.rerank(QUERIES[0], documents, long_documents="max_passage") for one in (vllm, torch)
+        )
+        assert found.usage.passages_scored == right.usage.passages_scored > len(documents)
+        spans = [{one.index: one.span for one in result} for result in (found, right)]
+        assert spans[0] == spans[1]
+        assert found.scores == pytest.approx(right.scores, abs=TOLERANCE)
+
     def test_says_what_runs_where(self, vllm: Reranker) -> None:
         info = vllm.start()
         assert (info.model, info.engine, info.device) == ("lexical", "vllm", "cpu")
