@@ -6,7 +6,7 @@ VLLM := 0.30.0
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := -e '.[cli,demo,torch,pictures,serve,batch]' -e integrations/langchain -e integrations/llama-index
+PACKAGES := -e '.[cli,demo,torch,pictures,serve,batch,evaluate]' -e integrations/langchain -e integrations/llama-index
 PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 # The oldest transformers that the torch engine supports, laid over the newest without a second torch.
 OLDEST := $(VENV)/oldest-transformers
@@ -17,6 +17,8 @@ STANDARD_SUITE := $(VENV)/standard-suite
 CARD := tests/ascend/card
 # SDKs and rerankers of others, which ask a real gateway; laid over it without what they depend on.
 CLIENTS := $(VENV)/clients
+# mteb, laid over it in the same way.
+MTEB := $(VENV)/mteb
 # Ray Serve, and the schemas of Kubernetes, laid over it in the same way.
 RAY := $(VENV)/ray
 KUBERNETES := $(VENV)/kubernetes
@@ -50,7 +52,7 @@ test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on al
 	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
 		tests/test_architecture.py tests/reranker tests/results tests/components
 
-test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES)  ## Run the slow tests too, and those with other releases
+test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES) $(MTEB)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full
 	PYTHONPATH=$(OLDEST_FRAMEWORKS) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m pytest integrations \
 		-W "ignore:The 'validate_default' attribute"
@@ -58,6 +60,7 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBER
 		-o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/conversion/test_convert.py -m full
+	PYTHONPATH=$(MTEB) $(PYTEST) tests/evaluation/test_mteb.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py tests/batch/test_ray_actors.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "(python_runs and scale) or ray" -W ignore
 	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
@@ -126,6 +129,12 @@ $(CLIENTS): $(BIN)/python
 		'llama-index-postprocessor-tei-rerank==0.6.0' 'haystack-ai==3.4.1' 'vllm-haystack==3.0.1' \
 		'xinference-client==4.1.0' 'sentence-transformers==6.2.0' aiolimiter backoff fastavro fastuuid h2 hpack httpx-sse hyperframe \
 		lazy-imports posthog types-requests
+
+$(MTEB): $(VENV)/test
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ \
+		'mteb==2.26.24' 'datasets==5.2.0' 'sentence-transformers==6.2.0' polars polars-runtime-32 multiprocess \
+		dill xxhash pandas python-dateutil pytz tzdata six aiohttp aiosignal frozenlist multidict yarl \
+		propcache aiohappyeyeballs attrs
 
 # What else it needs, vLLM has brought.
 $(RAY): $(VENV)/vllm

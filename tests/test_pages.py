@@ -5,6 +5,7 @@ The Python of the integrations' READMEs is run by the integrations' own tests.
 
 import ast
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +82,10 @@ def test_python_runs(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader stands; what one command writes is there for the next."""
-    return tmp_path_factory.mktemp("reader")
+    folder = tmp_path_factory.mktemp("reader")
+    villages = ROOT / "tests" / "evaluation" / "villages"
+    shutil.copytree(villages, folder / "my-collection")
+    return folder
 
 
 LINES = dict.fromkeys(

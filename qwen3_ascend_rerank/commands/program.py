@@ -18,6 +18,7 @@ from .bench import bench
 from .convert import convert
 from .demo import demo
 from .doctor import doctor
+from .evaluate import evaluate
 from .plan import plan
 from .rank import rank
 from .screen import print_error
@@ -128,6 +129,7 @@ app = typer.Typer(
 )
 app.command()(rank)
 app.command()(batch)
+app.command()(evaluate)
 app.command()(demo)
 app.command()(selfcheck)
 app.command(cls=ServeCommand)(serve)

@@ -1,12 +1,10 @@
 """Reranker: what both ecosystems and the command line call.
 
-ranker    the calls, whoever answers them
-reranker  a model that answers: its settings, copies
+reranker  its face: settings, calls, copies
 judging   from a request to what the model says of each document, each pair once
 many      any number of requests, read as they go
 """
 
-from .ranker import Ranker
 from .reranker import DEFAULT_MODEL, SETTINGS, Reranker, fixed_setting
 
-__all__ = ["DEFAULT_MODEL", "SETTINGS", "Ranker", "Reranker", "fixed_setting"]
+__all__ = ["DEFAULT_MODEL", "SETTINGS", "Reranker", "fixed_setting"]

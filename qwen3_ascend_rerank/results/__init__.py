@@ -5,11 +5,13 @@ result    the documents of a call, best first
 outcome   what came of one of many requests
 ranking   from scores to an order, by log-odds
 cache     scores that are remembered
+fusion    the model's scores and the retriever's made one
 printing  documents as a table, in a terminal and in a notebook
 """
 
+from .fusion import Fusion
 from .outcome import RerankOutcome
 from .records import RankedDocument, Usage, probability
 from .result import RerankResult
 
-__all__ = ["RankedDocument", "RerankOutcome", "RerankResult", "Usage", "probability"]
+__all__ = ["Fusion", "RankedDocument", "RerankOutcome", "RerankResult", "Usage", "probability"]

@@ -91,7 +91,7 @@ class Terminal:
         output = None
         if ">" in words:
             words, (_, output) = words[: words.index(">")], words[words.index(">") :]
-        words = ["lexical" if word.startswith(FETCHED) else word for word in words]
+        words = _with_lexical(words)
         own, mark, others = (
             (words, [], [])
             if "--" not in words
@@ -121,6 +121,14 @@ class Terminal:
         read = ReadOptions(recorded(machine.vllm), given, frozenset(), ENTRIES[0])
         self.patch.setattr(preparation, "detect", lambda: machine)
         self.patch.setattr(preparation, "read", lambda _: read)
+
+
+def _with_lexical(words: list[str]) -> list[str]:
+    """With one lexical model where one or several would be fetched."""
+    fetched = [place for place, word in enumerate(words) if word.startswith(FETCHED)]
+    for place in reversed(fetched[1:]):
+        del words[place - 1 : place + 1]  # another --model
+    return ["lexical" if word.startswith(FETCHED) else word for word in words]
 
 
 def _shell(command: str, _: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import bm25s
@@ -14,15 +13,10 @@ from llama_index.core.retrievers import BaseRetriever as LlamaIndexBaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from pydantic import ConfigDict
 
+from ...evaluation.first_stage import words
+
 CANDIDATES = 10
 """How many passages the first stage hands to the reranker."""
-
-_WORD = re.compile(r"[^\W\u4e00-\u9fff]+|(?=([\u4e00-\u9fff]{2}))")
-
-
-def words(text: str) -> list[str]:
-    """Words in lower case; of Chinese, which has no spaces, each two neighbouring characters."""
-    return [match[1] or match[0] for match in _WORD.finditer(text.lower())]
 
 
 class Bm25:
