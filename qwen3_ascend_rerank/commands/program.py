@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import RerankError
 from .batch import batch
 from .bench import bench
+from .calibrate import calibrate
 from .convert import convert
 from .demo import demo
 from .doctor import doctor
@@ -136,4 +137,5 @@ app.command(cls=ServeCommand)(serve)
 app.command()(doctor)
 app.command()(bench)
 app.command()(convert)
+app.command()(calibrate)
 app.command()(plan)

@@ -72,6 +72,7 @@ def rank(
     passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
     timeout: Annotated[float | None, setting("timeout")] = default("timeout"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
+    calibration: Annotated[str | None, setting("calibration")] = default("calibration"),
 ) -> None:
     """Rank passages for a query, best first.
 
@@ -100,6 +101,7 @@ def rank(
         passage_limit=passage_limit,
         timeout=timeout,
         engine_options=json_object("--engine-options", engine_options),
+        calibration=calibration,
     )
     if requests is not None:
         if query is not None or documents or file:

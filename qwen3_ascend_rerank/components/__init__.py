@@ -11,6 +11,7 @@ from ..engines.options import public_options
 from ..engines.served.address import API_KEY_VARIABLE
 from ..prompts.request import checked_query
 from .component import (
+    RELEVANCE,
     RELEVANCE_SCORE,
     RELEVANCE_SPAN,
     RERANK_FAILURE,
@@ -25,6 +26,7 @@ from .settings import RerankSettings, refuse_unknown
 
 __all__ = [
     "API_KEY_VARIABLE",
+    "RELEVANCE",
     "RELEVANCE_SCORE",
     "RELEVANCE_SPAN",
     "RERANK_FAILURE",

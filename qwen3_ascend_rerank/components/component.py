@@ -41,6 +41,8 @@ RELEVANCE_SPAN = "relevance_span"
 document was read in passages."""
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the score that the document came with."""
+RELEVANCE = "relevance"
+"""Metadata key of P(relevant), where there is a calibration."""
 RERANK_FAILURE = "rerank_failure"
 """Metadata key that marks a document whose order was kept: the name of the error."""
 
@@ -53,8 +55,10 @@ def marked_metadata(
     That score is `retrieval_score` if there is one, else `earlier`, else what the metadata have as
     ``relevance_score`` or ``score``.
     """
-    earlier_marks = (RELEVANCE_SCORE, RELEVANCE_SPAN, RERANK_FAILURE)
-    kept = {k: v for k, v in metadata.items() if k not in earlier_marks}
+    gone = {RELEVANCE_SCORE, RELEVANCE_SPAN, RERANK_FAILURE, *marks}
+    if RELEVANCE_SCORE in metadata:  # else a key of that name is its owner's
+        gone.add(RELEVANCE)
+    kept = {k: v for k, v in metadata.items() if k not in gone}
     if earlier is None:
         earlier = metadata.get(RELEVANCE_SCORE, metadata.get("score"))
     if earlier is not None:
@@ -70,6 +74,8 @@ def marks_of(document: RankedDocument, text: str) -> dict[str, Any]:
         text: the framework's own text of it, which stands at the end of what was scored.
     """
     marks: dict[str, Any] = {RELEVANCE_SCORE: document.score}
+    if document.relevance is not None:
+        marks[RELEVANCE] = document.relevance
     if document.span is not None:
         before = document.text.rfind(text)
         start, end = (min(max(place - before, 0), len(text)) for place in document.span)

@@ -30,6 +30,7 @@ from ..models.location import Location
 from ..prompts import DEFAULT_INSTRUCTION
 from ..prompts.request import CALL_OPTIONS
 from ..reranker import DEFAULT_MODEL, Reranker
+from ..results.calibration import calibration_of
 from ..trust import checked_level
 from .environment import ENVIRONMENT_PREFIX, from_environment
 
@@ -55,6 +56,12 @@ def checked_patience(patience: float | None) -> float | None:
 def checked_passage_tokens(tokens: int | None) -> int | None:
     """A whole number above 0; None: as many as there is room for."""
     return None if tokens is None else checked_count("passage_tokens", tokens)
+
+
+def checked_calibration(given: Any) -> dict[str, Any] | None:
+    """What the calibration holds, so that it goes wherever the settings go; None: there is none."""
+    calibration = calibration_of(given)
+    return calibration.to_dict() if calibration else None
 
 
 def refuse_unknown(kind: type[BaseModel], given: Iterable[str]) -> None:
@@ -124,6 +131,17 @@ class _RerankerFields(BaseModel):
         '"request_timeout": 30, "headers": {…}}.',
     )
 
+    calibration: str | dict[str, Any] | None = Field(
+        None,
+        description="File that `qwen3-rerank calibrate` wrote: results have P(relevant) as "
+        "`relevance`, for the model and the instruction that it was fitted for.",
+    )
+
+    @field_validator("calibration", mode="before")
+    @classmethod
+    def _read_calibration(cls, given: Any) -> dict[str, Any] | None:
+        return checked_calibration(given)
+
     @field_validator("engine_options")
     @classmethod
     def _hide_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +175,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     **CALL_OPTIONS,
     "api_key": checked_api_key,
     "base_url": checked_urls,
+    "calibration": checked_calibration,
     "cache_size": partial(checked_count, "cache_size", least=0),
     "engine": checked_engine,
     "engine_options": checked_options,

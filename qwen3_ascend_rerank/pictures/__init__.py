@@ -27,7 +27,7 @@ except ImportError as error:
         'pictures are drawn with matplotlib; pip install "qwen3-ascend-rerank[pictures]"'
     ) from error
 
-from .charts import plot_distributions, plot_ranks, plot_scores
+from .charts import plot_distributions, plot_ranks, plot_reliability, plot_scores
 from .sheet import Picture
 
-__all__ = ["Picture", "plot_distributions", "plot_ranks", "plot_scores"]
+__all__ = ["Picture", "plot_distributions", "plot_ranks", "plot_reliability", "plot_scores"]

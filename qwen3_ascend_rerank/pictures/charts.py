@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -179,6 +180,78 @@ def plot_distributions(
         title = f"{name}: {reached} of {len(values)} at or above the threshold {threshold:g}"
         axes.set_title(title, loc="left", fontsize=POINTS, color=INK)
     axes.set_xlabel("score, on the scale of log-odds", fontsize=POINTS, color=INK)
+    return picture
+
+
+# -- reliability -----------------------------------------------------------------------------------
+
+
+class Likely(Protocol):
+    """Where a share probably lies."""
+
+    @property
+    def low(self) -> float:
+        """Its lower end."""
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+
+
+class Predicted(Protocol):
+    """Pairs of about one predicted probability, as `qwen3_ascend_rerank.calibration` has them."""
+
+    @property
+    def predicted(self) -> float:
+        """What was predicted, on average."""
+
+    @property
+    def observed(self) -> float:
+        """The share that is relevant."""
+
+    @property
+    def likely(self) -> Likely:
+        """Where that share probably lies."""
+
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+
+
+def plot_reliability(before: Sequence[Predicted], after: Sequence[Predicted]) -> Picture:
+    """How often pairs are relevant against how often that was predicted; on the diagonal it is so.
+
+    Args:
+        before: bins of P("yes") as the model says it.
+        after: bins of P(relevant), on pairs that it was not fitted to.
+
+    Raises:
+        InvalidInputError: there is nothing to show.
+    """
+    if not before or not after:
+        raise InvalidInputError("there are no bins; there is nothing to show")
+    picture = Picture(4.6)
+    groups = (
+        ("before: the score", before, VERMILLION, "s"),
+        ("after: relevance", after, BLUE, "o"),
+    )
+    for place, (name, bins, colour, shape) in enumerate(groups):
+        axes = picture.add_axes((0.08 + 0.48 * place, 0.13, 0.42, 0.76))
+        axes.plot((0, 1), (0, 1), color=FAINT, linestyle=DASHED)
+        most = max(one.pairs for one in bins)
+        for one in bins:
+            axes.plot(
+                (one.predicted, one.predicted), (one.likely.low, one.likely.high), color=colour
+            )
+            size = 4 + 8 * (one.pairs / most) ** 0.5
+            axes.plot(one.predicted, one.observed, shape, color=colour, markersize=size)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=POINTS - 1)
+        axes.set_title(name, loc="left", fontsize=POINTS, color=INK)
+        axes.set_xlabel("predicted", fontsize=POINTS, color=INK)
+    picture.axes[0].set_ylabel("share that is relevant", fontsize=POINTS, color=INK)
     return picture
 
 

@@ -33,6 +33,8 @@ from ..prompts.request import (
 )
 from ..results import RerankResult, Usage, probability
 from ..results.cache import Judgement
+from ..results.calibration import Given as Calibrated
+from ..results.calibration import calibration_of
 from ..results.ranking import ranked
 from ..trust import checked_level
 from .judging import Judge
@@ -45,6 +47,7 @@ SETTINGS = (
     *("model", "base_url", "engine", "tokenizer", "instruction", "max_length", "top_n"),
     *("threshold", "long_documents", "passage_tokens", "passage_overlap", "passage_limit"),
     *("cache_size", "selfcheck", "timeout", "engine_options"),
+    "calibration",
 )
 """What describes a Reranker, as its constructor takes it; beside it there is the secret api_key."""
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-0.6B"
@@ -90,6 +93,7 @@ class Reranker(Ranker):
         selfcheck: str = "auto",
         timeout: float | None = None,
         engine_options: Mapping[str, Any] | None = None,
+        calibration: Calibrated | None = None,
     ) -> None:
         """Describe the reranker.
 
@@ -130,6 +134,9 @@ class Reranker(Ranker):
             engine_options: what the engine itself takes, e.g. ``{"device": "npu:1"}``. Secrets
                 among them (``hf_token``, passwords, `headers` for servers, …) are kept like
                 `api_key`.
+            calibration: the file that ``qwen3-rerank calibrate`` wrote, or what it holds: results
+                then have P(relevant) as `relevance`. Another model or instruction than it was
+                fitted for is refused.
 
         Raises:
             InvalidInputError: a value that cannot be used.
@@ -161,6 +168,12 @@ class Reranker(Ranker):
         self.selfcheck = checked_level(selfcheck)
         self.timeout = timeout
         self.engine_options = checked_options(engine_options)
+        self._calibration = calibration_of(calibration)
+        self.calibration = self._calibration.to_dict() if self._calibration else None
+        if self._calibration is not None:
+            self._calibration.check_instruction(self.instruction)
+            if isinstance(self.model, str):
+                self._calibration.check_model(self.model)
 
         self._calls = Calls()
         self._held = self._hold_engine()
@@ -256,6 +269,12 @@ class Reranker(Ranker):
 
     # -- one call --------------------------------------------------------------------------------
 
+    def _request(self, query: str, documents: Iterable[str], **options: Any) -> Request:
+        asked = super()._request(query, documents, **options)
+        if self._calibration is not None:
+            self._calibration.check_instruction(asked.instruction)
+        return asked
+
     async def _rerank(self, request: Request) -> RerankResult:
         began = time.perf_counter()
         judgements, usage = await self._judge.judge(request)
@@ -265,8 +284,10 @@ class Reranker(Ranker):
 
     def _result(self, request: Request, judgements: list[Judgement], usage: Usage) -> RerankResult:
         info = self._held.info
+        if self._calibration is not None and info:
+            self._calibration.check_model(info.model)
         return RerankResult(
-            documents=ranked(request, judgements),
+            documents=ranked(request, judgements, self._calibration),
             query=request.query,
             instruction=request.instruction,
             model=info.model if info else str(self.model or ""),

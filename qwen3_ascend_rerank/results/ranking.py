@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..errors import EngineError
 from ..prompts.request import Request
 from .cache import Judgement
+from .calibration import Calibration
 from .records import RankedDocument, probability
 
 
@@ -60,7 +62,9 @@ def check_answer(
         )
 
 
-def ranked(request: Request, judgements: Sequence[Judgement]) -> tuple[RankedDocument, ...]:
+def ranked(
+    request: Request, judgements: Sequence[Judgement], calibration: Calibration | None = None
+) -> tuple[RankedDocument, ...]:
     """Documents by falling log-odds; ties in input order; threshold first, then top_n."""
     documents = [
         RankedDocument(
@@ -76,4 +80,7 @@ def ranked(request: Request, judgements: Sequence[Judgement]) -> tuple[RankedDoc
     if request.threshold is not None:
         documents = [one for one in documents if one.score >= request.threshold]
     documents.sort(key=lambda one: -one.log_odds)
-    return tuple(documents[: request.top_n])
+    kept = documents[: request.top_n]
+    if calibration is not None:
+        kept = [replace(one, relevance=calibration.relevance(one.log_odds)) for one in kept]
+    return tuple(kept)

@@ -35,6 +35,8 @@ class RankedDocument:
     span: tuple[int, int] | None = None
     """From which character of `text` to which the passage goes that the score is of; None where
     the document was read in one."""
+    relevance: float | None = None
+    """P(relevant) in [0, 1] by the Reranker's `calibration`; None where it has none."""
 
     @property
     def passage(self) -> str:

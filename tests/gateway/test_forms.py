@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from qwen3_ascend_rerank import Reranker
+from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, Reranker
 from qwen3_ascend_rerank.gateway.forms import FORMS, form_of
 from qwen3_ascend_rerank.prompts import TAIL
+from qwen3_ascend_rerank.results import Calibration
 from tests.support.gateways import RunningGateway
 from tests.support.wire_forms import WIRE_FORMS, WireForm
 
@@ -117,6 +118,17 @@ class TestJina:
         assert all("document" not in row for row in rows)
         assert "document" not in self.ask(gateway, "/v2/rerank")["results"][0]
         assert self.ask(gateway, "/v2/rerank", return_documents=True)["results"][0]["document"]
+
+    def test_calibrated_relevance_is_in_each_row_and_another_instruction_is_refused(self) -> None:
+        made = Calibration("platt", "lexical", DEFAULT_INSTRUCTION, slope=0.5)
+        calibrated = Reranker("lexical", max_length=512, calibration=made)  # it shares the engine
+        with RunningGateway(calibrated, names=("lexical",)) as gateway:
+            for row in self.ask(gateway)["results"]:
+                assert row["relevance"] == pytest.approx(made.relevance(row["log_odds"]))
+            body = {"query": QUERY, "documents": DOCUMENTS, "instruction": "Another."}
+            refused = gateway.post("/v1/rerank", body)
+        assert refused.status_code == 400
+        assert "calibration is for the instruction" in refused.text
 
     def test_says_what_it_took_where_each_client_looks(
         self, gateway: RunningGateway, core: Reranker

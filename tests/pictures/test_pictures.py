@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from qwen3_ascend_rerank.pictures import (  # noqa: E402
     fonts,
     plot_distributions,
     plot_ranks,
+    plot_reliability,
     plot_scores,
     sheet,
 )
@@ -246,3 +248,18 @@ def test_without_matplotlib_the_extra_is_named() -> None:
     code = "import sys; sys.modules['matplotlib'] = None; import qwen3_ascend_rerank.pictures"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert re.search(r"MissingDependencyError: .*qwen3-ascend-rerank\[pictures\]", done.stderr)
+
+
+def test_reliability_shows_each_bin_with_its_uncertainty() -> None:
+    def bin_of(predicted: float, observed: float) -> SimpleNamespace:
+        likely = SimpleNamespace(low=observed - 0.1, high=observed + 0.1)
+        return SimpleNamespace(predicted=predicted, observed=observed, likely=likely, pairs=8)
+
+    bins = [bin_of(0.3, 0.2), bin_of(0.8, 0.85)]
+    picture = plot_reliability(bins, bins[:1])
+    lines = [[line.get_xydata().tolist() for line in axes.lines] for axes in picture.axes]
+    assert [len(one) for one in lines] == [5, 3]  # the diagonal, and two for each bin
+    assert [[0.8, 0.75], [0.8, pytest.approx(0.95)]] in lines[0]
+    assert png(picture) == png(plot_reliability(bins, bins[:1]))
+    with pytest.raises(InvalidInputError, match="nothing to show"):
+        plot_reliability([], bins)

@@ -31,6 +31,7 @@ from qwen3_ascend_rerank.serving.judgement import ServerSetup, complaint, mended
 from tests.runtime.machines import npu, recorded
 
 from .adapters import write_adapter
+from .labels import write_labels
 from .pages import ROOT
 
 FETCHED = "Qwen/Qwen3-Reranker-"
@@ -100,6 +101,8 @@ class Terminal:
         if "--adapter" in words:
             folder = Path(words[words.index("--adapter") + 1])
             write_adapter(folder, lexical.checkpoint_folder())
+        if words[0] == "calibrate":
+            write_labels(Path(words[1]))
         if words[0] == "serve":
             self._have_npus(others)
         done = CliRunner().invoke(app, [*own, *LESS.get(words[0], []), *mark, *others], env=PLAIN)

@@ -59,6 +59,19 @@ def test_class_hierarchy():
 # -- the ranking -----------------------------------------------------------------------------------
 
 
+def test_calibrated_relevance_stands_beside_the_score(tmp_path, nodes):
+    file = tmp_path / "calibration.json"
+    content = {"form": "qwen3-rerank calibration", "version": 1, "method": "isotonic"}
+    content |= {"knots": [[-9, 0.25], [9, 0.25], [10, 0.5]], "model": "lexical"}
+    file.write_text(json.dumps({**content, "instruction": DEFAULT_INSTRUCTION}))
+    with Qwen3AscendRerank(model="lexical", calibration=str(file)) as postprocessor:
+        for one in rank(postprocessor, nodes):
+            assert one.node.metadata["relevance"] == 0.25
+            assert "relevance" in one.node.excluded_llm_metadata_keys
+            assert "relevance" not in one.node.get_content(MetadataMode.LLM)
+        assert pickle.loads(pickle.dumps(postprocessor)).calibration == postprocessor.calibration
+
+
 def test_the_best_node_comes_first(postprocessor, nodes):
     assert ids(rank(postprocessor, nodes)) == ["b", "g", "p"]
     assert ids(asyncio.run(arank(postprocessor, nodes))) == ["b", "g", "p"]

@@ -114,6 +114,7 @@ def serve(
     passage_limit: Annotated[int, setting("passage_limit", _ENGINE)] = default("passage_limit"),
     cache_size: Annotated[int, setting("cache_size", _ENGINE)] = default("cache_size"),
     selfcheck: Annotated[str, setting("selfcheck", _ENGINE)] = default("selfcheck"),
+    calibration: Annotated[str | None, setting("calibration", _ENGINE)] = default("calibration"),
     api_key_file: Annotated[
         Path | None,
         _option(
@@ -239,6 +240,7 @@ def serve(
         selfcheck=selfcheck,
         timeout=None,
         engine_options=json_object("--engine-options", engine_options),
+        calibration=calibration,
     )
     serve_gateway(
         settings,

@@ -75,6 +75,8 @@ def row(question: Inquiry, one: RankedDocument) -> dict[str, Any]:
     """What is said of a document."""
     said = {"index": one.index, "relevance_score": score_of(question, one)}
     said |= {"log_odds": one.log_odds, "truncated": one.truncated, **span_of(one)}
+    if one.relevance is not None:
+        said["relevance"] = one.relevance
     return said | ({"document": {"text": one.text}} if question.return_documents else {})
 
 

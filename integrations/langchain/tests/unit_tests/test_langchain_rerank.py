@@ -62,6 +62,37 @@ def test_the_score_is_the_probability_that_the_core_gives(compressor, documents)
     assert scores == pytest.approx([1 / (1 + math.exp(-x)) for x in (4, 0, -4)])
 
 
+CALIBRATION = {
+    "form": "qwen3-rerank calibration",
+    "version": 1,
+    "method": "platt",
+    "slope": 0.5,
+    "intercept": -1.0,
+    "model": "lexical",
+    "instruction": DEFAULT_INSTRUCTION,
+}
+
+
+def test_calibrated_relevance_stands_beside_the_score_and_goes_with_it(documents):
+    mine = [one.model_copy(update={"metadata": {"relevance": "mine"}}) for one in documents]
+    with Qwen3AscendRerank(model="lexical", calibration=CALIBRATION) as compressor:
+        first = compressor.compress_documents(documents, QUERY)
+    with Qwen3AscendRerank(model="lexical") as plain:
+        again, kept = (plain.compress_documents(some, QUERY) for some in (first, mine))
+    for one in first:
+        score = one.metadata["relevance_score"]
+        log_odds = math.log(score / (1 - score))
+        expected = 1 / (1 + math.exp(1 - log_odds / 2))
+        assert one.metadata["relevance"] == pytest.approx(expected, abs=1e-6)
+    assert all("relevance" not in one.metadata for one in again)
+    assert all(one.metadata["relevance"] == "mine" for one in kept)
+
+
+def test_a_calibration_for_another_instruction_is_refused():
+    with pytest.raises(ValueError, match="calibration is for the instruction"):
+        Qwen3AscendRerank(model="lexical", calibration=CALIBRATION, instruction="Another.")
+
+
 def test_documents_with_equal_scores_keep_their_order(compressor):
     documents = [Document("good one", id=str(index)) for index in range(20)]
     assert ids(compressor.compress_documents(documents, QUERY)) == ids(documents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -233,11 +233,11 @@ def _copy(given: NodeWithScore, score: float | None, **marks: Any) -> NodeWithSc
     node = given.node
     changes = {
         "metadata": marked_metadata(node.metadata, marks, given.score),
-        "excluded_embed_metadata_keys": _with_marks(node.excluded_embed_metadata_keys),
-        "excluded_llm_metadata_keys": _with_marks(node.excluded_llm_metadata_keys),
+        "excluded_embed_metadata_keys": _with_marks(node.excluded_embed_metadata_keys, marks),
+        "excluded_llm_metadata_keys": _with_marks(node.excluded_llm_metadata_keys, marks),
     }
     return given.model_copy(update={"node": node.model_copy(update=changes), "score": score})
 
 
-def _with_marks(keys: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys([*keys, *MARKS]))
+def _with_marks(keys: Sequence[str], marks: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*keys, *MARKS, *marks]))

@@ -1,0 +1,116 @@
+"""`qwen3-rerank calibrate`: P(relevant) and a threshold, from labels of your own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ..calibration import CalibrationReport, Proposal, examine, read_labels, scored
+from ..components.settings import RerankSettings
+from ..errors import InvalidInputError
+from .options import default, json_object, setting
+from .screen import counted, described_model, output, waiting
+
+
+def calibrate(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="Judged pairs, one a line of JSON: {query, text, label}."),
+    ],
+    to: Annotated[Path, typer.Option("--output", help="Where the calibration is written.")] = Path(
+        "calibration.json"
+    ),
+    method: Annotated[
+        str, typer.Option(help="platt does with few labels, isotonic wants a thousand.")
+    ] = "platt",
+    least: Annotated[
+        float, typer.Option(help="Lowest label that counts as relevant; true is 1.")
+    ] = 1.0,
+    precision: Annotated[
+        float | None, typer.Option(help="Propose the threshold that keeps this precision.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="Propose the threshold that keeps this recall.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw how reliable scores are, before and after.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write all figures as JSON.")] = None,
+    model: Annotated[str | None, setting("model")] = default("model"),
+    base_url: Annotated[str | None, setting("base_url")] = default("base_url"),
+    engine: Annotated[str, setting("engine")] = default("engine"),
+    tokenizer: Annotated[str | None, setting("tokenizer")] = default("tokenizer"),
+    instruction: Annotated[str, setting("instruction")] = default("instruction"),
+    max_length: Annotated[int, setting("max_length")] = default("max_length"),
+    engine_options: Annotated[str, setting("engine_options")] = "{}",
+) -> None:
+    """Fit P(relevant) to your labels, and propose a threshold.
+
+    [dim]qwen3-rerank calibrate labels.jsonl --precision 0.9 --picture reliability.png[/]
+
+    What is written is for this model and this instruction; `Reranker(calibration=…)` takes it.
+    """
+    if precision is not None and recall is not None:
+        raise typer.BadParameter("give --precision or --recall, not both")
+    aim, wanted = ("precision", precision) if precision is not None else ("recall", recall)
+    rows = read_labels(labels, least=least)
+    settings = RerankSettings(
+        model=model,
+        base_url=base_url,
+        engine=engine,
+        tokenizer=tokenizer,
+        instruction=instruction,
+        max_length=max_length,
+        engine_options=json_object("--engine-options", engine_options),
+        calibration=None,
+    )
+    with (
+        settings.make_reranker() as reranker,
+        waiting(f"{described_model(settings.model)} · {counted(len(rows), 'pair')}"),
+    ):
+        labelled = scored(rows, reranker)
+    found = examine(
+        labelled, method=method, aim=None if wanted is None else aim, wanted=wanted or 0.0
+    )
+    _write(to, found.calibration.to_dict())
+    if report is not None:
+        _write(report, found.to_dict())
+    if picture is not None:
+        from ..pictures import plot_reliability
+
+        plot_reliability(found.bins_before, found.bins_after).savefig(picture)
+    for line in lines(found, len(set(labelled.queries))):
+        output().print(Text(line), soft_wrap=True)
+    output().print(Text(f"written: {to}"), soft_wrap=True)
+
+
+def _write(file: Path, content: object) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def lines(found: CalibrationReport, queries: int) -> list[str]:
+    """What was found, in words."""
+    made = found.calibration
+    errors = f"{found.error_before:.3f} before, {found.error_after:.3f} after"
+    labels = f"{counted(made.pairs, 'pair')} of {queries} queries, {made.relevant} relevant"
+    told = [
+        f"{labels} · {described_model(made.model)}",
+        f"expected calibration error on halves that were not fitted: {errors}",
+    ]
+    return told + ([_proposed(found.proposal)] if found.proposal else [])
+
+
+def _proposed(one: Proposal) -> str:
+    return (
+        f"for {one.aim} {one.wanted:g}: --threshold {one.threshold:.4g}, with precision "
+        f"{one.precision:.3f} and recall {one.recall:.3f} here; {one.aim} on queries not seen: "
+        f"{one.unseen.low:.3f} to {one.unseen.high:.3f}"
+    )
