@@ -129,7 +129,7 @@ def run_batch(
         {
             **_settings(reranker),
             "inputs": [{"url": one.url, "bytes": one.size} for one in sources],
-            "columns": asdict(columns),
+            "columns": columns.to_dict(),
             "run": run and _described(run),
             "block": size,
             "block_characters": CHARACTERS,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..checks import described
 from ..errors import InvalidInputError
+from ..prompts.fields import with_fields
 from ..prompts.request import RerankRequest
 from .sources import Row
 
@@ -31,6 +32,13 @@ class Columns:
     """What tells a pair's document from others; may be missing."""
     instruction: str = "instruction"
     """May be missing."""
+    fields: tuple[str, ...] = ()
+    """What of a document that is an object, or of a pair's row, is read before its text."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a manifest has it; what is not used is left out."""
+        kept = asdict(self)
+        return {**kept, "fields": list(self.fields)} if kept.pop("fields") else kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ def _of_row(number: int, row: Row, columns: Columns) -> Task:
         fields = _fields(row)
         task.request = RerankRequest(
             _text(fields, columns.query),
-            _documents(fields, columns.documents),
+            _documents(fields, columns.documents, columns.fields),
             id_,
             **_instruction(fields, columns),
         )
@@ -124,7 +132,8 @@ def _of_pairs(number: int, rows: list[Row], columns: Columns) -> Task:
         try:
             fields = _fields(row)
             asked = _same(_text(fields, columns.query), query, first)
-            texts.append(_document(fields[columns.document], columns.document))
+            text = _document(fields[columns.document], columns.document, columns.fields)
+            texts.append(with_fields(text, row.fields, columns.fields))
             query = asked
             task.places.append(place)
             task.document_ids.append(row.fields.get(columns.document_id))
@@ -159,7 +168,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return _whole(value, name)
 
 
-def _documents(fields: Mapping[str, Any], name: str) -> list[str]:
+def _documents(fields: Mapping[str, Any], name: str, read: Sequence[str]) -> list[str]:
     if name not in fields:
         raise InvalidInputError(f"no column {name}; there are {', '.join(fields) or 'none'}")
     value = fields[name]
@@ -172,15 +181,17 @@ def _documents(fields: Mapping[str, Any], name: str) -> list[str]:
         raise InvalidInputError(f"{name} is {described(value)}; it takes a list")
     if not value:
         raise InvalidInputError(f"{name} is empty")
-    return [_document(each, f"{name}[{index}]") for index, each in enumerate(value)]
+    return [_document(each, f"{name}[{index}]", read) for index, each in enumerate(value)]
 
 
-def _document(value: Any, name: str) -> str:
+def _document(value: Any, name: str, read: Sequence[str]) -> str:
+    metadata: Mapping[str, Any] = {}
     if isinstance(value, Mapping):
+        metadata = value
         value = next((value[one] for one in TEXT_FIELDS if one in value), value)
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} is {described(value)}; it takes a text")
-    return _whole(value, name)
+    return _whole(with_fields(value, metadata, read), name)
 
 
 def _whole(text: str, name: str) -> str:

@@ -146,6 +146,7 @@ def batch(
     passage_tokens: Annotated[int | None, setting("passage_tokens")] = default("passage_tokens"),
     passage_overlap: Annotated[int, setting("passage_overlap")] = default("passage_overlap"),
     passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
+    metadata_fields: Annotated[str | None, setting("metadata_fields")] = default("metadata_fields"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
 ) -> None:
     """Rank whole files, in blocks; the same command goes on where it was stopped.
@@ -184,6 +185,7 @@ def batch(
         passage_overlap=passage_overlap,
         passage_limit=passage_limit,
         engine_options=json_object("--engine-options", engine_options),
+        metadata_fields=metadata_fields,
     )
     workers: Workers | None = None
     if ray is not None:
@@ -200,6 +202,7 @@ def batch(
         id_column,
         document_id_column,
         instruction_column,
+        tuple(settings.metadata_fields or ()),
     )
     console = messages()
 

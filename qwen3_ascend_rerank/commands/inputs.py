@@ -5,15 +5,17 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..batch.tasks import TEXT_FIELDS
+from ..components.settings import RerankSettings
 from ..errors import EngineError, InvalidInputError, RerankTimeoutError
+from ..prompts.fields import with_fields
 
 STANDARD_INPUT = "-"
 JSON_LINES = (".jsonl", ".ndjson")
@@ -81,6 +83,12 @@ class Passage:
     text: str
     extra: dict[str, Any] | None = None
     """The other fields of its JSON object; None if it was no object."""
+
+
+def read_texts(passages: Sequence[Passage], settings: RerankSettings) -> list[str]:
+    """What is scored of each passage: its text, behind the fields that the settings name."""
+    fields = cast("list[str] | None", settings.metadata_fields)
+    return [with_fields(one.text, one.extra or {}, fields) for one in passages]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import typer
 
 from ..components.settings import RerankSettings
 from ..prompts.request import checked_query
-from .inputs import STANDARD_INPUT, InputFormat, Passage, read_passages
+from .inputs import STANDARD_INPUT, InputFormat, Passage, read_passages, read_texts
 from .options import default, json_object, setting
 from .report import as_dict, print_json, print_table
 from .requests import rank_requests
@@ -72,6 +72,7 @@ def rank(
     passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
     timeout: Annotated[float | None, setting("timeout")] = default("timeout"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
+    metadata_fields: Annotated[str | None, setting("metadata_fields")] = default("metadata_fields"),
     calibration: Annotated[str | None, setting("calibration")] = default("calibration"),
 ) -> None:
     """Rank passages for a query, best first.
@@ -101,6 +102,7 @@ def rank(
         passage_limit=passage_limit,
         timeout=timeout,
         engine_options=json_object("--engine-options", engine_options),
+        metadata_fields=metadata_fields,
         calibration=calibration,
     )
     if requests is not None:
@@ -142,7 +144,7 @@ def _rank_once(
                 reranker.start()
             loading = time.perf_counter() - began
         with waiting(f"{model} · {len(passages)} passages"):
-            result = reranker.rerank(query, [passage.text for passage in passages])
+            result = reranker.rerank(query, read_texts(passages, settings))
     if form is OutputFormat.table:
         print_table(result, len(passages), loading)
     elif form is OutputFormat.json:
@@ -154,7 +156,7 @@ def _rank_once(
 
 def _rank_requests(settings: RerankSettings, source: str, keep_going: bool) -> None:
     with settings.make_reranker() as reranker:
-        failed = rank_requests(reranker, source, keep_going=keep_going)
+        failed = rank_requests(reranker, source, settings, keep_going=keep_going)
     if failed:
         print_error(f"{failed} requests failed; their lines say why")
         raise typer.Exit(1)

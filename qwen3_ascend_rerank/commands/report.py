@@ -70,4 +70,6 @@ def _summary(result: RerankResult, given: int, loading: float | None) -> str:
 
 def _with_extra(document: RankedDocument, passage: Passage) -> dict[str, Any]:
     extra = {} if passage.extra is None else {"extra": passage.extra}
-    return {**asdict(document), **extra}
+    before = len(document.text) - len(passage.text)  # fields that were read, too
+    span = None if document.span is None else [max(0, place - before) for place in document.span]
+    return {**asdict(document), "text": passage.text, "span": span, **extra}

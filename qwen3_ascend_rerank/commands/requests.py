@@ -11,9 +11,10 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from ..components.settings import RerankSettings
 from ..errors import EngineError, InvalidInputError, RerankTimeoutError
 from ..reranker import Reranker
-from .inputs import Line, parse_request, read_lines
+from .inputs import Line, parse_request, read_lines, read_texts
 from .report import as_dict, print_json
 from .screen import messages, output
 
@@ -21,12 +22,15 @@ IN_FLIGHT = 8
 """Requests that are with the engine at once: enough to keep it busy, few enough for any memory."""
 
 
-def rank_requests(reranker: Reranker, source: str, *, keep_going: bool = False) -> int:
+def rank_requests(
+    reranker: Reranker, source: str, settings: RerankSettings, *, keep_going: bool = False
+) -> int:
     """Print one line of JSON for each request in `source`, in order.
 
     Args:
         reranker: what ranks.
         source: a file of requests, one a line, or ``-``.
+        settings: which fields of a document are read before its text.
         keep_going: print the error of a request in its place instead of raising it.
 
     Returns:
@@ -37,7 +41,7 @@ def rank_requests(reranker: Reranker, source: str, *, keep_going: bool = False) 
     """
     failed = 0
     with _progress(source) as advance:
-        for answer in _answers(reranker, read_lines(source), keep_going):
+        for answer in _answers(reranker, read_lines(source), settings, keep_going):
             print_json(answer)
             advance()
             failed += "error" in answer
@@ -45,13 +49,13 @@ def rank_requests(reranker: Reranker, source: str, *, keep_going: bool = False) 
 
 
 def _answers(
-    reranker: Reranker, lines: Iterable[Line], keep_going: bool
+    reranker: Reranker, lines: Iterable[Line], settings: RerankSettings, keep_going: bool
 ) -> Iterator[dict[str, Any]]:
     waiting: deque[Future[dict[str, Any]]] = deque()
     pool = ThreadPoolExecutor(IN_FLIGHT)
     try:
         for line in lines:
-            waiting.append(pool.submit(_answer, reranker, line, keep_going))
+            waiting.append(pool.submit(_answer, reranker, line, settings, keep_going))
             while waiting and (len(waiting) == IN_FLIGHT or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
@@ -61,25 +65,27 @@ def _answers(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _answer(reranker: Reranker, line: Line, keep_going: bool) -> dict[str, Any]:
+def _answer(
+    reranker: Reranker, line: Line, settings: RerankSettings, keep_going: bool
+) -> dict[str, Any]:
     name: Any = line.number
     try:
         with line.named():
             value = line.json()
             name = value.get("id", name) if isinstance(value, dict) else name
-            return {"id": name, **_ranked(reranker, value)}
+            return {"id": name, **_ranked(reranker, value, settings)}
     except (InvalidInputError, EngineError, RerankTimeoutError) as error:
         if not keep_going:
             raise
         return {"id": name, "error": str(error)}
 
 
-def _ranked(reranker: Reranker, value: object) -> dict[str, Any]:
+def _ranked(reranker: Reranker, value: object, settings: RerankSettings) -> dict[str, Any]:
     request = parse_request(value)
     if request.passages:
         reranker.start(timeout=None)  # so that no request pays for the loading with its own
     result = reranker.rerank(
-        request.query, [passage.text for passage in request.passages], **request.options
+        request.query, read_texts(request.passages, settings), **request.options
     )
     extra = {"extra": request.extra} if request.extra else {}
     return {**as_dict(result, request.passages), **extra}

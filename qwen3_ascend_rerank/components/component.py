@@ -23,6 +23,7 @@ from ..checks import unknown_name
 from ..engines import EngineInfo
 from ..engines.options import public_options
 from ..errors import InvalidInputError, QueryTooLongError, UnknownNameError
+from ..prompts.fields import checked_fields, with_fields
 from ..prompts.request import CALL_OPTIONS, LongDocuments, call_options
 from ..reranker import Reranker, fixed_setting
 from ..results import RankedDocument, RerankResult
@@ -110,6 +111,7 @@ class RerankComponent(RerankSettings, Closing):
     _own: Reranker | None = PrivateAttr(None)
     _CHECKS: ClassVar[dict[str, Callable[[Any], Any]]] = {
         **CALL_OPTIONS,
+        "metadata_fields": checked_fields,
         "on_failure": checked_on_failure,
         "patience": checked_patience,
     }
@@ -241,6 +243,10 @@ class RerankComponent(RerankSettings, Closing):
         if self._own is None:
             self._own = self.make_reranker()
         return self._own
+
+    def _text(self, text: str, metadata: Mapping[str, Any]) -> str:
+        """What is scored of a document: its text, behind the fields that are read."""
+        return with_fields(text, metadata, cast("list[str] | None", self.metadata_fields))
 
     def _options(self, **given: Any) -> CallOptions:
         """The options of one call: those given, and for the rest the component's."""

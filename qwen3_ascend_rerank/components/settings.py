@@ -28,6 +28,7 @@ from ..engines.served.address import checked_api_key, checked_urls
 from ..errors import InvalidInputError
 from ..models.location import Location
 from ..prompts import DEFAULT_INSTRUCTION
+from ..prompts.fields import checked_fields
 from ..prompts.request import CALL_OPTIONS
 from ..reranker import DEFAULT_MODEL, Reranker
 from ..results.calibration import calibration_of
@@ -153,6 +154,17 @@ class _RerankerFields(BaseModel):
 
 
 class _Fields(_RerankerFields):
+    metadata_fields: str | list[str] | None = Field(
+        None,
+        description="Fields of a document's metadata that are read before its text, a line each, e.g. "
+        "`title,date`.",
+    )
+
+    @field_validator("metadata_fields", mode="before")
+    @classmethod
+    def _read_fields(cls, given: Any) -> list[str] | None:
+        return checked_fields(given)
+
     on_failure: OnFailure = Field(
         "raise",
         description="`raise`, or `keep_order`: go on with the documents as they came, cut to "
@@ -180,6 +192,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "engine": checked_engine,
     "engine_options": checked_options,
     "max_length": partial(checked_count, "max_length"),
+    "metadata_fields": checked_fields,
     "on_failure": checked_on_failure,
     "passage_limit": partial(checked_count, "passage_limit"),
     "passage_overlap": partial(checked_count, "passage_overlap", least=0),

@@ -86,3 +86,16 @@ def test_a_row_that_is_no_request_says_why(fields: dict[str, Any], reason: str) 
     (reject,) = task.rejects
     assert reject.reason.startswith(reason.split("; there are")[0])
     assert (reject.row, reject.id, before.number, after.number) == (2, 5, 0, 2)
+
+
+def test_fields_are_read_before_the_text_of_an_object_and_of_a_pair() -> None:
+    columns = Columns(fields=("title", "year"))
+    document = {"text": "b", "title": "B", "year": 1999, "n": 1}
+    (task,) = made({"query": "q", "documents": ["a", document]}, columns=columns)
+    assert task.request is not None
+    assert task.request.documents == ["a", "title: B\nyear: 1999\n\nb"]
+    (pair,) = made({"query": "q", "document": "c", "title": "C", "year": ""}, columns=columns)
+    assert pair.request is not None
+    assert pair.request.documents == ["title: C\n\nc"]
+    assert "fields" not in Columns().to_dict()  # so that a job that was begun before goes on
+    assert columns.to_dict()["fields"] == ["title", "year"]

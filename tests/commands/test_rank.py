@@ -21,6 +21,7 @@ from qwen3_ascend_rerank import Reranker, __version__
 from qwen3_ascend_rerank.commands.inputs import Line
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.commands.requests import IN_FLIGHT, _answers
+from qwen3_ascend_rerank.components.settings import RerankSettings
 from qwen3_ascend_rerank.testing import FakeEngine
 
 QUERY = "capital of China"
@@ -191,6 +192,17 @@ class TestPassages:
             "Flour": {"score": 0.5},
         }
 
+    def test_fields_are_read_before_the_text_which_is_printed_alone(
+        self, tmp_path: Path, engine: Reranker
+    ) -> None:
+        file = tmp_path / "passages.jsonl"
+        file.write_text('{"text": "It needs flour.", "title": "Bread"}\n"It is large."\n')
+        arguments = ("Bread", "--file", str(file), "--model", "lexical", "--format", "json")
+        result = json.loads(run(*arguments, "--metadata-fields", "title").stdout)
+        first = result["documents"][0]
+        assert (first["text"], first["extra"]) == ("It needs flour.", {"title": "Bread"})
+        assert [first["score"]] == engine.score("Bread", ["title: Bread\n\nIt needs flour."])
+
     def test_from_standard_input(self) -> None:
         assert ranked(QUERY, "-", stdin=f"{BREAD}\n{BEIJING}\n") == [BEIJING, BREAD]
 
@@ -328,7 +340,7 @@ class TestRequests:
                 yield Line("-", read, b'{"query": "x", "documents": ["y"]}')
 
         with Reranker(FakeEngine(seconds=0.01)) as reranker:
-            answers = _answers(reranker, many(), keep_going=False)
+            answers = _answers(reranker, many(), RerankSettings(), keep_going=False)
             assert [next(answers)["id"] for _ in range(20)] == list(range(1, 21))
             assert read <= 20 + IN_FLIGHT
             answers.close()

@@ -175,10 +175,13 @@ class Qwen3AscendRerank(
         }
 
     def _run(self, call: dict[str, Any]) -> dict[str, Any]:
-        return _apply(call, self._rerank(call["query"], _texts(call), call["options"]))
+        return _apply(call, self._rerank(call["query"], self._texts(call), call["options"]))
 
     async def _arun(self, call: dict[str, Any]) -> dict[str, Any]:
-        return _apply(call, await self._arerank(call["query"], _texts(call), call["options"]))
+        return _apply(call, await self._arerank(call["query"], self._texts(call), call["options"]))
+
+    def _texts(self, call: dict[str, Any]) -> list[str]:
+        return [self._text(one.page_content, one.metadata) for one in call["documents"]]
 
 
 @cache
@@ -186,10 +189,6 @@ def _tell_of(key: str, meant: str | None) -> None:
     """Warn once of what may be somebody else's, but looks like an option misspelt."""
     if meant is not None:
         logger.warning("%s under configurable is not read; did you mean rerank_%s?", key, meant)
-
-
-def _texts(call: dict[str, Any]) -> list[str]:
-    return [document.page_content for document in call["documents"]]
 
 
 def _apply(call: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

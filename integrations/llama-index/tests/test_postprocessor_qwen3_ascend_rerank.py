@@ -59,6 +59,19 @@ def test_class_hierarchy():
 # -- the ranking -----------------------------------------------------------------------------------
 
 
+def test_chosen_fields_are_read_as_metadata_mode_reads_all():
+    node = TextNode(text="It needs flour.", metadata={"title": "Bread", "date": "2024"})
+    given = [NodeWithScore(node=node)]
+    with Qwen3AscendRerank(model="lexical") as plain:
+        every = rank(plain, given, "Bread")[0].score
+        plain.metadata_fields = ["title", "date"]
+        assert rank(plain, given, "Bread")[0].score == every
+        plain.metadata_fields = "date"
+        assert rank(plain, given, "Bread")[0].score < every
+        again = rank(plain, given, "Bread")[0]
+    assert again.node.get_content(MetadataMode.NONE) == "It needs flour."
+
+
 def test_calibrated_relevance_stands_beside_the_score(tmp_path, nodes):
     file = tmp_path / "calibration.json"
     content = {"form": "qwen3-rerank calibration", "version": 1, "method": "isotonic"}

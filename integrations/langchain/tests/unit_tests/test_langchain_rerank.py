@@ -62,6 +62,46 @@ def test_the_score_is_the_probability_that_the_core_gives(compressor, documents)
     assert scores == pytest.approx([1 / (1 + math.exp(-x)) for x in (4, 0, -4)])
 
 
+FIELDS = [
+    Document("It needs flour.", metadata={"title": "Bread", "tags": ["food", "old"]}),
+    Document("It is large.", metadata={"title": "Beijing", "tags": None}),
+    Document("It is a capital."),
+]
+
+
+@pytest.mark.parametrize("fields", ["title, tags", ["title", "tags"]])
+def test_chosen_metadata_is_read_before_the_text_and_changes_no_document(fields):
+    read = [
+        "title: Bread\ntags: food, old\n\nIt needs flour.",
+        "title: Beijing\n\nIt is large.",
+        "It is a capital.",
+    ]
+    with Qwen3AscendRerank(model="lexical", metadata_fields=fields) as compressor:
+        found = compressor.compress_documents(FIELDS, "Bread")
+        expected = compressor._core.rerank("Bread", read)
+    assert [one.metadata["relevance_score"] for one in found] == expected.scores
+    assert found[0].page_content == "It needs flour."
+
+
+def test_a_full_prompt_keeps_the_fields_and_the_exact_budget():
+    long = Document("word " * 5000, metadata={"title": "Bread"})
+    with Qwen3AscendRerank(model="lexical", metadata_fields="title", max_length=128) as compressor:
+        kept = compressor.compress_documents([long], "Bread")[0].metadata["relevance_score"]
+        compressor.metadata_fields = None
+        without = compressor.compress_documents([long], "Bread")[0].metadata["relevance_score"]
+        usage = compressor._core.rerank("Bread", ["title: Bread\n\n" + "word " * 5000]).usage
+    assert kept > without
+    assert (usage.prompt_tokens, usage.documents_truncated) == (128, 1)
+
+
+def test_fields_that_are_no_names_are_refused():
+    with pytest.raises(ValueError, match="metadata_fields is "):
+        Qwen3AscendRerank(model="lexical", metadata_fields=["title", "title"])
+    compressor = Qwen3AscendRerank(model="lexical")
+    with pytest.raises(InvalidInputError, match="metadata_fields"):
+        compressor.metadata_fields = "title,,date"
+
+
 CALIBRATION = {
     "form": "qwen3-rerank calibration",
     "version": 1,

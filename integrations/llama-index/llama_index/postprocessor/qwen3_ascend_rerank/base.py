@@ -67,7 +67,9 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     model_config = ConfigDict(extra="forbid")
 
     metadata_mode: MetadataMode = Field(
-        MetadataMode.EMBED, description="Which metadata is scored along with a node's text."
+        MetadataMode.EMBED,
+        description="Which metadata is scored along with a node's text, unless metadata_fields "
+        "names it.",
     )
     _CHECKS: ClassVar = {**RerankComponent._CHECKS, "metadata_mode": _checked_mode}
 
@@ -148,7 +150,12 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     ) -> tuple[str, list[str]]:
         if query is None:
             raise InvalidInputError("there is no query; pass query_bundle or query_str")
-        return query.query_str, [one.node.get_content(self.metadata_mode) for one in nodes]
+        return query.query_str, [self._content(one) for one in nodes]
+
+    def _content(self, given: NodeWithScore) -> str:
+        if self.metadata_fields is None:
+            return given.node.get_content(self.metadata_mode)
+        return self._text(_own_text(given), given.node.metadata)
 
     @contextmanager
     def _observed(
