@@ -156,8 +156,8 @@ class _RerankerFields(BaseModel):
 class _Fields(_RerankerFields):
     metadata_fields: str | list[str] | None = Field(
         None,
-        description="Fields of a document's metadata that are read before its text, a line each, e.g. "
-        "`title,date`.",
+        description="Fields of a document's metadata that are read before its text, a line each, "
+        "e.g. `title,date`.",
     )
 
     @field_validator("metadata_fields", mode="before")
