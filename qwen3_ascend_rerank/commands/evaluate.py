@@ -26,6 +26,7 @@ from ..evaluation import evaluate as evaluated
 from ..evaluation.evaluate import TOP_K
 from ..evaluation.page import shown_p, verdict
 from ..evaluation.published import PublishedPrompt
+from ..evaluation.report import checked_empty
 from ..reranker import Reranker
 from .options import default, json_object, setting
 from .report import print_json
@@ -111,7 +112,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Every ranking as a TREC run, with qrels.txt.",
+            help="Every ranking as a TREC run, with qrels.txt; a new folder.",
             show_default=False,
         ),
     ] = None,
@@ -140,6 +141,8 @@ def evaluate(
     """
     if html and html.is_dir():
         raise InvalidInputError(f"{html} is a folder; name a file for --html")
+    if runs:
+        checked_empty(runs)
     collection = _collection(folder, split, queries, corpus, qrels)
     found = read_run(run) if run else None
     names: list[str | None] = [*model] if model else [None]

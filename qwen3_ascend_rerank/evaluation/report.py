@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpora import Collection, Run, write_qrels, write_run
+from ..errors import InvalidInputError
 from ..results import probability
 from .measures import Values
 from .scoring import RankingCost, Scored
@@ -109,12 +110,12 @@ class Evaluation:
         """Every ranking as a TREC run, and the judgements as ``qrels.txt``, for other programs.
 
         Args:
-            folder: where to; made where it is missing.
+            folder: where to; made where it is missing, and empty where it is not.
 
         Raises:
-            InvalidInputError: a file cannot be written.
+            InvalidInputError: the folder holds files, or a file cannot be written.
         """
-        place, files = Path(folder), []
+        place, files = checked_empty(folder), []
         write_qrels(place / "qrels.txt", self.collection.qrels)
         for number, ranking in enumerate(self.rankings):
             name = re.sub(r"[^\w.-]+", "-", self.named(ranking))
@@ -224,6 +225,18 @@ class Evaluation:
                 for id_ in shown
             ],
         }
+
+
+def checked_empty(folder: str | os.PathLike[str]) -> Path:
+    """A folder that is empty or not there yet, so that runs of two evaluations never mix.
+
+    Raises:
+        InvalidInputError: it holds files.
+    """
+    place = Path(folder)
+    if place.is_dir() and any(place.iterdir()):
+        raise InvalidInputError(f"{place} holds files already; name a new folder for the runs")
+    return place
 
 
 def _score(scored: Scored, query: str, id_: str) -> float | None:

@@ -76,6 +76,10 @@ def test_the_prompt_of_the_published_figures() -> None:
         ([str(VILLAGES), "--measures", "beauty"], "'beauty' is no measure"),
         ([str(VILLAGES), "--fusion", "magic"], "fusion is 'magic'"),
         ([str(VILLAGES), "--html", "."], ". is a folder; name a file for --html"),
+        (
+            [str(VILLAGES), "--runs", str(VILLAGES)],
+            "villages holds files already; name a new folder",
+        ),
         ([str(VILLAGES), "--run", "nowhere.txt"], "nowhere.txt cannot be read"),
     ],
 )
