@@ -23,8 +23,8 @@ from .errors import (
 )
 from .prompts import DEFAULT_INSTRUCTION
 from .prompts.request import NOT_GIVEN, NotGiven, RerankRequest
-from .reranker import DEFAULT_MODEL, Reranker
-from .results import RankedDocument, RerankOutcome, RerankResult, Usage
+from .reranker import DEFAULT_MODEL, CascadeReranker, Reranker
+from .results import RankedDocument, RerankOutcome, RerankResult, StageReport, Usage
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "NOT_GIVEN",
     "AuthenticationError",
+    "CascadeReranker",
     "CorruptModelError",
     "DocumentError",
     "Engine",
@@ -56,6 +57,7 @@ __all__ = [
     "RerankerClosedError",
     "SelfcheckError",
     "ServerUnavailableError",
+    "StageReport",
     "UnknownNameError",
     "UnsupportedModelError",
     "UnsupportedServerError",

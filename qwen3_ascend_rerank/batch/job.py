@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..checks import checked_count
-from ..reranker import Reranker
+from ..reranker import CascadeReranker, Ranker, Reranker
 from .blocks import CHARACTERS, BlockReading, RankedBlock
 from .maker import Maker
 from .parts import Parts
@@ -26,7 +26,7 @@ class Workers(Protocol):
 
     def rank(
         self,
-        reranker: Reranker,
+        reranker: Ranker,
         reading: BlockReading,
         check: Callable[[Maker], object],
         *,
@@ -52,7 +52,7 @@ class ThisProcess:
 
     def rank(
         self,
-        reranker: Reranker,
+        reranker: Ranker,
         reading: BlockReading,
         check: Callable[[Maker], object],
         *,
@@ -84,7 +84,7 @@ class BatchReport:
 
 
 def run_batch(
-    reranker: Reranker,
+    reranker: Ranker,
     inputs: str | Sequence[str],
     output: str,
     *,
@@ -159,7 +159,17 @@ def _described(run: RunInput) -> dict[str, Any]:
     }
 
 
-def _settings(reranker: Reranker) -> dict[str, Any]:
+def _settings(ranker: Ranker) -> dict[str, Any]:
+    """What decides a result: of a cascade, of each of its stages."""
+    if isinstance(ranker, CascadeReranker):
+        own = {name: getattr(ranker, name) for name in ("instruction", "top_n", "threshold")}
+        stages = [_settings_of_one(stage) for stage in ranker.stages]
+        return {"stages": stages, "keep": list(ranker.keep), **own}
+    (reranker,) = ranker.stages
+    return _settings_of_one(reranker)
+
+
+def _settings_of_one(reranker: Reranker) -> dict[str, Any]:
     names = ["model", "instruction", "max_length", "top_n", "threshold"]
     if reranker.long_documents != "truncate":
         names += ["long_documents", "passage_tokens", "passage_overlap", "passage_limit"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..prompts import DEFAULT_INSTRUCTION
-from ..reranker import Reranker
+from ..reranker import Ranker
 from ..trust import likeness
 
 NAMES = ("engine", "version", "dtype", "max_length", "log_odds_exact")
@@ -28,7 +28,7 @@ class Maker:
         return bool(self.runs_on["log_odds_exact"])
 
     @classmethod
-    def of(cls, reranker: Reranker) -> Maker:
+    def of(cls, reranker: Ranker) -> Maker:
         """Start the engine, and ask it.
 
         Raises:

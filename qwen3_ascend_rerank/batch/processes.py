@@ -16,7 +16,7 @@ from ..bridge.stream import stream
 from ..checks import checked_count
 from ..engines import choose_engine
 from ..errors import EngineDeadError
-from ..reranker import Reranker
+from ..reranker import Ranker, Reranker
 from ..runtime.detect import detect
 from ..runtime.devices import devices_taken, share
 from .blocks import Block, BlockReading, RankedBlock
@@ -52,7 +52,7 @@ class LocalProcesses:
 
     def rank(
         self,
-        reranker: Reranker,
+        reranker: Ranker,
         reading: BlockReading,
         check: Callable[[Maker], object],
         *,
@@ -67,10 +67,11 @@ class LocalProcesses:
         """
         spawn = multiprocessing.get_context("spawn")
         shares = spawn.SimpleQueue()
-        for environment in _environments(reranker, self.count):
+        copied, _ = check_copies(reranker)
+        for environment in _environments(copied, self.count):
             shares.put(environment)
         pool = ProcessPoolExecutor(
-            self.count, spawn, _begin, (shares, BlockWorker(reranker, texts=texts))
+            self.count, spawn, _begin, (shares, BlockWorker(copied, texts=texts))
         )
         introduced = False
 
@@ -118,7 +119,7 @@ def _known(ranked: RankedBlock) -> Future[RankedBlock]:
 
 def _environments(reranker: Reranker, count: int) -> list[dict[str, str]]:
     """The variables by which each process has its own devices, or its own part of the cores."""
-    engine = choose_engine(reranker.engine, check_copies(reranker))
+    engine = choose_engine(reranker.engine, check_copies(reranker)[1])
     machine = detect()
     platform = (machine.vllm_platform if engine == "vllm" else None) or machine.platform
     if str(reranker.engine_options.get("device", platform)).startswith("cpu"):

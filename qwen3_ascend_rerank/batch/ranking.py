@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DocumentError, InvalidInputError, RerankError
 from ..prompts.request import RerankRequest
-from ..reranker import Reranker
+from ..reranker import Ranker
 from ..results import RankedDocument, RerankOutcome, RerankResult
 from .blocks import Block, RankedBlock
 from .maker import Maker
@@ -27,7 +27,7 @@ class _UnderWay:
 
 
 def rank_blocks(
-    reranker: Reranker,
+    reranker: Ranker,
     blocks: Iterable[Block],
     check: Callable[[Maker], object],
     *,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..checks import checked_count
 from ..errors import EngineDeadError, EngineError, InvalidInputError, MissingDependencyError
-from ..reranker import Reranker
+from ..reranker import Ranker
 from ..runtime.devices import Kind, devices_taken, ray_options
 from .blocks import Block, BlockReading, RankedBlock
 from .maker import Maker
@@ -53,7 +53,7 @@ class RayActors:
 
     def rank(
         self,
-        reranker: Reranker,
+        reranker: Ranker,
         reading: BlockReading,
         check: Callable[[Maker], object],
         *,
@@ -67,11 +67,11 @@ class RayActors:
             EngineDeadError: actors died again and again under the same block.
             RerankError: an engine failed.
         """
-        check_copies(reranker)
+        copied, _ = check_copies(reranker)
         placed = ray_options(
-            self.kind, self.devices or devices_taken(reranker.engine_options), self.cpus
+            self.kind, self.devices or devices_taken(copied.engine_options), self.cpus
         )
-        worker = BlockWorker(reranker, texts=texts)
+        worker = BlockWorker(copied, texts=texts)
         yield from ranked_by_actors(self, reading, worker, placed, check)
 
 

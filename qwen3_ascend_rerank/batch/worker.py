@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 
 from ..errors import EngineError, InvalidInputError, RerankError
-from ..reranker import Reranker
+from ..reranker import Ranker, Reranker
 from .blocks import Block, RankedBlock
 from .maker import Maker
 from .ranking import rank_blocks
@@ -48,12 +48,17 @@ class BlockWorker:
         return ranked
 
 
-def check_copies(reranker: Reranker) -> str:
-    """The model of a Reranker that can be copied into other processes.
+def check_copies(ranker: Ranker) -> tuple[Reranker, str]:
+    """A Reranker that can be copied into other processes, and its model.
 
     Raises:
-        InvalidInputError: it asks servers, or has an engine of its own.
+        InvalidInputError: it asks servers, or has an engine of its own, or is a cascade.
     """
+    if len(ranker.stages) > 1:
+        raise InvalidInputError(
+            "a cascade runs in one process; leave the others out, or make a job of each stage"
+        )
+    (reranker,) = ranker.stages
     if reranker.base_url is not None:
         raise InvalidInputError(
             "base_url is given, and servers have processes of their own; leave one of them out"
@@ -63,4 +68,4 @@ def check_copies(reranker: Reranker) -> str:
             f"model is {type(reranker.model).__name__}, which cannot be copied into other "
             "processes; give a hub id or a folder"
         )
-    return reranker.model
+    return reranker, reranker.model

@@ -25,7 +25,7 @@ from ..engines.options import public_options
 from ..errors import InvalidInputError, QueryTooLongError, UnknownNameError
 from ..prompts.fields import checked_fields, with_fields
 from ..prompts.request import CALL_OPTIONS, LongDocuments, call_options
-from ..reranker import Reranker, fixed_setting
+from ..reranker import Ranker, Reranker, fixed_setting
 from ..results import RankedDocument, RerankResult
 from .settings import RERANKER_FIELDS, RerankSettings, checked_on_failure, checked_patience
 from .silence import unless_silent
@@ -40,6 +40,8 @@ RELEVANCE_SCORE = "relevance_score"
 RELEVANCE_SPAN = "relevance_span"
 """Metadata key of where in the text the best passage is, [start, end) in characters; only where the
 document was read in passages."""
+RELEVANCE_STAGE = "relevance_stage"
+"""Metadata key of the stage of a cascade that the score is of, from 1."""
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the score that the document came with."""
 RELEVANCE = "relevance"
@@ -56,7 +58,7 @@ def marked_metadata(
     That score is `retrieval_score` if there is one, else `earlier`, else what the metadata have as
     ``relevance_score`` or ``score``.
     """
-    gone = {RELEVANCE_SCORE, RELEVANCE_SPAN, RERANK_FAILURE, *marks}
+    gone = {RELEVANCE_SCORE, RELEVANCE_SPAN, RELEVANCE_STAGE, RERANK_FAILURE, *marks}
     if RELEVANCE_SCORE in metadata:  # else a key of that name is its owner's
         gone.add(RELEVANCE)
     kept = {k: v for k, v in metadata.items() if k not in gone}
@@ -77,6 +79,8 @@ def marks_of(document: RankedDocument, text: str) -> dict[str, Any]:
     marks: dict[str, Any] = {RELEVANCE_SCORE: document.score}
     if document.relevance is not None:
         marks[RELEVANCE] = document.relevance
+    if document.stage is not None:
+        marks[RELEVANCE_STAGE] = document.stage
     if document.span is not None:
         before = document.text.rfind(text)
         start, end = (min(max(place - before, 0), len(text)) for place in document.span)
@@ -101,12 +105,12 @@ class RerankComponent(RerankSettings, Closing):
     Copies have a Reranker of their own on the same engine. A pickle holds the settings only.
     """
 
-    reranker: SkipJsonSchema[InstanceOf[Reranker] | None] = Field(
+    reranker: SkipJsonSchema[InstanceOf[Ranker] | None] = Field(
         None,
         exclude=True,
         repr=False,
-        description="A ready Reranker, instead of the settings that would make one; whoever made "
-        "it closes it.",
+        description="A ready Reranker or CascadeReranker, instead of the settings that would make "
+        "one; whoever made it closes it.",
     )
     _own: Reranker | None = PrivateAttr(None)
     _CHECKS: ClassVar[dict[str, Callable[[Any], Any]]] = {
@@ -132,9 +136,10 @@ class RerankComponent(RerankSettings, Closing):
     def _ask_reranker(cls, values: Any) -> Any:
         """A Reranker that is handed in says what is not given, rather than the environment."""
         reranker = values.get("reranker") if isinstance(values, dict) else None
-        if not isinstance(reranker, Reranker):
+        if not isinstance(reranker, Ranker):
             return values
-        its = {name: getattr(reranker, name) for name in RERANKER_FIELDS}
+        its = {name: getattr(reranker.stages[-1], name) for name in RERANKER_FIELDS}
+        its |= {name: getattr(reranker, name) for name in ("model", *CALL_OPTIONS)}
         if not isinstance(its["model"], str | None):
             its["model"] = type(its["model"]).__name__
         fixed = its.keys() - CALL_OPTIONS.keys()
@@ -237,7 +242,7 @@ class RerankComponent(RerankSettings, Closing):
         return self.model or str(self.base_url)
 
     @property
-    def _core(self) -> Reranker:
+    def _core(self) -> Ranker:
         if self.reranker is not None:
             return self.reranker
         if self._own is None:
@@ -272,12 +277,16 @@ class RerankComponent(RerankSettings, Closing):
     @property
     def _is_hurried(self) -> bool:
         """Whether servers may be given up before the engine gives them up."""
-        return self.on_failure == "keep_order" and self._core.base_url is not None
+        return self.on_failure == "keep_order" and any(
+            stage.base_url is not None for stage in self._core.stages
+        )
 
     async def _hurried(self, query: str, texts: list[str], options: CallOptions) -> RerankResult:
         """The ranking, unless the servers are silent; runs in the background loop."""
         call = self._core.arerank(query, texts, **options)
-        return await unless_silent(call, self._core, self.patience)
+        for stage in self._core.stages:
+            call = unless_silent(call, stage, self.patience)
+        return await call
 
     def _excused(self, error: Exception) -> Exception:
         misused = isinstance(error, InvalidInputError) and not isinstance(error, QueryTooLongError)

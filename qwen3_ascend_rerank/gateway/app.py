@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..reranker import Reranker
-from ..trust import Level
+from ..reranker import Ranker, Reranker
+from ..trust import STRICTNESS, Level
 from . import metrics
 from .answering import JSON, Answering, visit_of
 from .bodies import as_bytes
@@ -50,7 +50,7 @@ class Gateway:
 
     def __init__(
         self,
-        reranker: Reranker,
+        reranker: Ranker,
         settings: GatewaySettings,
         keys: Keys | None = None,
         *,
@@ -167,7 +167,12 @@ class Gateway:
         self._metrics.count(visit.form, visit.status, seconds, visit.usage)
 
 
-def _asked_of(reranker: Reranker) -> Level:
-    """What its engine must show before its first score; of a ready one nothing, unless asked."""
-    ready_made = not isinstance(reranker.model, str | None)
-    return "off" if ready_made and reranker.selfcheck == "auto" else reranker.selfcheck
+def _asked_of(reranker: Ranker) -> Level:
+    """What its engines must all show before their first scores."""
+    return min(map(_asked_of_one, reranker.stages), key=STRICTNESS.__getitem__)
+
+
+def _asked_of_one(stage: Reranker) -> Level:
+    """Of a ready engine nothing is asked, unless it is said."""
+    ready_made = not isinstance(stage.model, str | None)
+    return "off" if ready_made and stage.selfcheck == "auto" else stage.selfcheck

@@ -16,7 +16,7 @@ from ..errors import (
     ServerUnavailableError,
 )
 from ..protocol import EngineInfo
-from ..reranker import Reranker
+from ..reranker import Ranker
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _SILENCE = 30.0
 class Readiness:
     """Starts the engine, and knows whether it may be asked."""
 
-    def __init__(self, reranker: Reranker) -> None:
+    def __init__(self, reranker: Ranker) -> None:
         """Nothing is started yet."""
         self._reranker = reranker
         self.state: State = "starting"

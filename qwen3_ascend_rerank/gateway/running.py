@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from ..reranker import Reranker
+from ..reranker import Ranker
 from .app import Gateway
 from .keys import Keys
 from .settings import GatewaySettings
@@ -43,7 +43,7 @@ class Socket:
 
 
 def run(
-    reranker: Reranker,
+    reranker: Ranker,
     settings: GatewaySettings,
     keys: Keys,
     socket: Socket,
@@ -76,7 +76,7 @@ def run(
 
 
 async def _run(
-    reranker: Reranker,
+    reranker: Ranker,
     settings: GatewaySettings,
     keys: Keys,
     socket: Socket,

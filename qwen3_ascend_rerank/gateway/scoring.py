@@ -13,7 +13,7 @@ from ..engines.startup import open_tokenizer
 from ..errors import InvalidInputError
 from ..prompts import QwenTokenizer
 from ..prompts.request import NOT_GIVEN, LongDocuments, NotGiven, checked_long_documents
-from ..reranker import Reranker
+from ..reranker import Ranker
 from ..results import RerankResult, Usage
 from .forms import Inquiry
 
@@ -21,7 +21,7 @@ from .forms import Inquiry
 class Scorer:
     """Asks the Reranker."""
 
-    def __init__(self, reranker: Reranker) -> None:
+    def __init__(self, reranker: Ranker) -> None:
         """Whose engine has started, or will."""
         self._reranker = reranker
 
@@ -78,7 +78,8 @@ class Scorer:
         top_n: int | None,
         timeout: float,
     ) -> RerankResult:
-        return await self._reranker.arerank(
+        ranker = self._reranker.stages[-1] if question.comparable else self._reranker
+        return await ranker.arerank(
             query,
             documents,
             top_n=top_n,

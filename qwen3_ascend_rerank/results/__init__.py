@@ -13,7 +13,7 @@ printing  documents as a table, in a terminal and in a notebook
 from .calibration import Calibration
 from .fusion import Fusion
 from .outcome import RerankOutcome
-from .records import RankedDocument, Usage, probability
+from .records import RankedDocument, StageReport, Usage, probability
 from .result import RerankResult
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "RankedDocument",
     "RerankOutcome",
     "RerankResult",
+    "StageReport",
     "Usage",
     "probability",
 ]

@@ -51,7 +51,8 @@ def one_line(text: str, columns: int) -> str:
 def excerpt(document: RankedDocument) -> str:
     """The text that the score is of, behind what a reader should know of it."""
     place = "" if document.span is None else "[{:,}–{:,}] ".format(*document.span)
-    return f"{TRUNCATED if document.truncated else ''}{place}{document.passage}"
+    stage = "" if document.stage is None else f"[stage {document.stage}] "
+    return f"{stage}{TRUNCATED if document.truncated else ''}{place}{document.passage}"
 
 
 def as_text(query: str, documents: Sequence[RankedDocument], remarks: Sequence[str]) -> str:

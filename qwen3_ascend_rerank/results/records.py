@@ -37,6 +37,9 @@ class RankedDocument:
     the document was read in one."""
     relevance: float | None = None
     """P(relevant) in [0, 1] by the Reranker's `calibration`; None where it has none."""
+    stage: int | None = None
+    """Which stage of a cascade the score is of, from 1; None without a cascade. Scores of different
+    stages are of different models, and not to be compared."""
 
     @property
     def passage(self) -> str:
@@ -69,3 +72,19 @@ class Usage:
         """What two calls took, one after the other."""
         both = zip(astuple(self), astuple(other), strict=True)
         return Usage(*(one + another for one, another in both))
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What one stage of a cascade did in a call."""
+
+    model: str
+    """The stage's model, as it was asked for."""
+    engine: str = ""
+    """The engine that ran it; empty if it was not asked, or knew all."""
+    judged: int = 0
+    """Documents that it judged; 0 where it would have handed on all, and was not asked."""
+    handed_on: int = 0
+    """Documents that the next stage got."""
+    usage: Usage = Usage()
+    """What it took."""

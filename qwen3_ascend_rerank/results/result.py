@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 from .printing import as_html, as_text
-from .records import RankedDocument, Usage
+from .records import RankedDocument, StageReport, Usage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +32,8 @@ class RerankResult(Sequence[RankedDocument]):
     """What the call took."""
     log_odds_exact: bool = True
     """False where the runtime gives only probabilities, from which the log-odds are recovered."""
+    stages: tuple[StageReport, ...] = ()
+    """What each stage of a cascade did; empty without a cascade."""
 
     @property
     def scores(self) -> list[float]:
@@ -75,4 +77,7 @@ class RerankResult(Sequence[RankedDocument]):
         """What a table of the documents should say below."""
         engine = [f"engine {self.engine}"] if self.engine else []
         rounded = [] if self.log_odds_exact else ["log-odds from rounded probabilities"]
-        return [f"model {self.model}", *engine, *rounded]
+        stages = [
+            f"stage {number} judged {one.judged}" for number, one in enumerate(self.stages, 1)
+        ]
+        return [f"model {self.model}", *engine, *stages, *rounded]

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, Reranker
+from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, CascadeReranker, Reranker
 from qwen3_ascend_rerank.gateway.forms import FORMS, form_of
 from qwen3_ascend_rerank.prompts import TAIL
 from qwen3_ascend_rerank.results import Calibration
+from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support.gateways import RunningGateway
 from tests.support.wire_forms import WIRE_FORMS, WireForm
 
@@ -316,3 +317,18 @@ class TestDashScope:
         path = "/api/v1/services/rerank/text-rerank/text-rerank"
         (row,) = gateway.post(path, body).json()["output"]["results"]
         assert (row["index"], row["document"]) == (1, {"text": DOCUMENTS[1]})
+
+
+class TestACascade:
+    def test_says_which_stage_a_score_is_of_and_gives_scores_of_the_last(self) -> None:
+        small, large = (
+            Reranker(FakeEngine(lambda _, text, at=at: float(text.split()[at]))) for at in (0, 1)
+        )
+        documents = ["9 1", "8 2", "7 3"]
+        with RunningGateway(CascadeReranker([(small, 2), large]), key="") as running:
+            asked = {"query": QUERY, "documents": documents}
+            rows = running.post("/v1/rerank", asked).json()["results"]
+            assert [(row["index"], row["stage"]) for row in rows] == [(1, 2), (0, 2), (2, 1)]
+            scores = running.post("/score", {"text_1": QUERY, "text_2": documents}).json()["data"]
+            assert [row["log_odds"] for row in scores] == [1.0, 2.0, 3.0]
+            assert running.gateway.readiness.info.model == "FakeEngine → FakeEngine"

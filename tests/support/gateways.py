@@ -10,10 +10,11 @@ import uvicorn
 from pydantic import SecretStr
 from typing_extensions import Self
 
-from qwen3_ascend_rerank import PromptBatch, Reranker
+from qwen3_ascend_rerank import PromptBatch
 from qwen3_ascend_rerank.gateway.app import Gateway
 from qwen3_ascend_rerank.gateway.keys import Keys
 from qwen3_ascend_rerank.gateway.settings import GatewaySettings
+from qwen3_ascend_rerank.reranker import Ranker
 from qwen3_ascend_rerank.testing import FakeEngine
 
 from .processes import wait_until
@@ -25,7 +26,7 @@ KEY = "sesame-gateway-9d"
 class RunningGateway:
     """A gateway with one key, or with none."""
 
-    def __init__(self, reranker: Reranker, *, key: str = KEY, **settings: Any) -> None:
+    def __init__(self, reranker: Ranker, *, key: str = KEY, **settings: Any) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         settings.setdefault("names", ("lexical",))

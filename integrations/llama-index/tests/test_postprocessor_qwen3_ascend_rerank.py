@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from qwen3_ascend_rerank import (
     DEFAULT_INSTRUCTION,
+    CascadeReranker,
     EngineError,
     InvalidInputError,
     Reranker,
@@ -164,7 +165,7 @@ def test_a_second_rerank_scores_the_same_text_and_keeps_the_retrievers_score(pos
     twice = rank(postprocessor, once)
     assert [one.score for one in twice] == [one.score for one in once]
     assert [one.metadata.get("retrieval_score") for one in twice][::2] == [0.1, 0.9]
-    assert len(twice[0].node.excluded_llm_metadata_keys) == 4
+    assert len(twice[0].node.excluded_llm_metadata_keys) == 5
 
 
 @pytest.mark.parametrize(
@@ -511,3 +512,14 @@ def test_the_place_of_the_best_passage_counts_in_the_nodes_own_text():
         titled = TextNode(text=text[:-6], metadata={"title": "t" * 2000})
         (best,) = postprocessor.postprocess_nodes([NodeWithScore(node=titled)], query_str="x")
         assert best.metadata.get("relevance_span", [0])[0] == 0  # in the metadata, or at its edge
+
+
+def test_a_cascade_is_taken_as_a_reranker_is():
+    small, large = (FakeEngine(lambda _, text, at=at: float(text.split()[at])) for at in (0, 1))
+    with CascadeReranker([(Reranker(small), 2), Reranker(large)], top_n=3) as cascade:
+        postprocessor = Qwen3AscendRerank(reranker=cascade)
+        given = [NodeWithScore(node=TextNode(text=text)) for text in ("9 1", "8 2", "7 3", "6 4")]
+        ranked = postprocessor.postprocess_nodes(given, query_str="q")
+        assert [one.text for one in ranked] == ["8 2", "9 1", "7 3"]
+        assert [one.metadata["relevance_stage"] for one in ranked] == [2, 2, 1]
+        assert "relevance_stage" in ranked[0].node.excluded_llm_metadata_keys

@@ -33,6 +33,8 @@ class Inquiry:
     """Tokens of a document beyond which it is cut; None: as many as there is room for."""
     long_documents: str | None = None
     """What becomes of a document that is too long; None: as the gateway has it."""
+    comparable: bool = False
+    """Whether all scores must be one model's, which those of a cascade are not."""
     cut: bool = True
     """Whether a document that is too long may be cut; if not, it is an error."""
 

@@ -74,15 +74,16 @@ def score_of(question: Inquiry, one: RankedDocument) -> float:
 def row(question: Inquiry, one: RankedDocument) -> dict[str, Any]:
     """What is said of a document."""
     said = {"index": one.index, "relevance_score": score_of(question, one)}
-    said |= {"log_odds": one.log_odds, "truncated": one.truncated, **span_of(one)}
+    said |= {"log_odds": one.log_odds, "truncated": one.truncated, **more_of(one)}
     if one.relevance is not None:
         said["relevance"] = one.relevance
     return said | ({"document": {"text": one.text}} if question.return_documents else {})
 
 
-def span_of(one: RankedDocument) -> dict[str, Any]:
-    """Where the best passage of a document is, if it was read in passages: no form has that."""
-    return {} if one.span is None else {"span": list(one.span)}
+def more_of(one: RankedDocument) -> dict[str, Any]:
+    """What no form has: where the best passage of a document is, and which stage's the score is."""
+    said = {"span": list(one.span) if one.span else None, "stage": one.stage}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def usage_of(result: RerankResult) -> dict[str, int]:
@@ -209,7 +210,7 @@ def _answer_sglang(question: Inquiry, result: RerankResult, stamp: Stamp) -> Jso
             "index": one.index,
             "score": score_of(question, one),
             "log_odds": one.log_odds,
-            **span_of(one),
+            **more_of(one),
             "meta_info": {"id": stamp.id},
             **({"document": one.text} if question.return_documents else {}),
         }

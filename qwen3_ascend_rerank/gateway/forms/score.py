@@ -36,6 +36,7 @@ def _read(fields: Fields) -> Inquiry:
         instruction=rerank.instruction_of(fields),
         raw=any(flag is False for flag in activated),
         document_tokens=fields.count("max_tokens_per_doc", least=1),
+        comparable=True,
         long_documents=fields.text("long_documents"),
     )
 
@@ -53,7 +54,7 @@ def _answer(question: Inquiry, result: RerankResult, stamp: Stamp) -> Json:
                 "object": "score",
                 "score": rerank.score_of(question, one),
                 "log_odds": one.log_odds,
-                **rerank.span_of(one),
+                **rerank.more_of(one),
             }
             for one in sorted(result, key=lambda one: one.index)
         ],

@@ -51,7 +51,7 @@ def _answer(question: Inquiry, result: RerankResult, _stamp: Stamp) -> Json:
             "index": one.index,
             "score": rerank.score_of(question, one),
             "log_odds": one.log_odds,
-            **rerank.span_of(one),
+            **rerank.more_of(one),
             **({"text": one.text} if question.return_documents else {}),
         }
         for one in result

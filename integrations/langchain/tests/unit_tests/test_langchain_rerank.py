@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from qwen3_ascend_rerank import (
     DEFAULT_INSTRUCTION,
     DEFAULT_MODEL,
+    CascadeReranker,
     EngineError,
     InvalidInputError,
     Reranker,
@@ -648,3 +649,19 @@ def test_the_place_of_the_best_passage_is_in_the_metadata():
         assert "relevance_span" not in once[1].metadata
         again = compressor.compress_documents(once, "needle?", long_documents="truncate")
         assert all("relevance_span" not in one.metadata for one in again)
+
+
+def test_a_cascade_is_taken_as_a_reranker_is():
+    small, large = (FakeEngine(lambda _, text, at=at: float(text.split()[at])) for at in (0, 1))
+    with CascadeReranker([(Reranker(small), 2), Reranker(large)], top_n=3) as reranker:
+        compressor = Qwen3AscendRerank(reranker=reranker)
+        documents = [Document(text) for text in ("9 1", "8 2", "7 3", "6 4")]
+        ranked = compressor.compress_documents(documents, "q")
+        assert [one.page_content for one in ranked] == ["8 2", "9 1", "7 3"]
+        assert [one.metadata["relevance_stage"] for one in ranked] == [2, 2, 1]
+        assert compressor.model == "FakeEngine → FakeEngine"
+        assert len(asyncio.run(compressor.acompress_documents(documents, "q", top_n=1))) == 1
+        small._error = RuntimeError("card on fire")
+        compressor.on_failure = "keep_order"
+        kept = compressor.compress_documents(documents, "q")
+        assert [one.metadata["rerank_failure"] for one in kept] == ["EngineError"] * 3

@@ -19,6 +19,7 @@ from qwen3_ascend_rerank import InvalidInputError
 from qwen3_ascend_rerank.components import (
     RELEVANCE_SCORE,
     RELEVANCE_SPAN,
+    RELEVANCE_STAGE,
     RERANK_FAILURE,
     RETRIEVAL_SCORE,
     CallOptions,
@@ -30,7 +31,7 @@ from qwen3_ascend_rerank.components import (
     marks_of,
 )
 
-MARKS = (RELEVANCE_SCORE, RELEVANCE_SPAN, RETRIEVAL_SCORE, RERANK_FAILURE)
+MARKS = (RELEVANCE_SCORE, RELEVANCE_SPAN, RELEVANCE_STAGE, RETRIEVAL_SCORE, RERANK_FAILURE)
 """Metadata keys that neither an LLM nor an embedding should see."""
 
 dispatcher = get_dispatcher(__name__)
