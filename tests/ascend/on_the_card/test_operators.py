@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch_npu
+from torch_npu.extension import npu_add_rms_norm_bias
 
 HALVES = [torch.float32, torch.float16, torch.bfloat16]
 ERROR = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
@@ -35,6 +36,9 @@ def test_norms(dtype: torch.dtype) -> None:
     found, _, total = torch_npu.npu_add_rms_norm(x, y, weight, 1e-5)
     assert total.cpu().equal((x + y).cpu())
     assert_close(found, formula(total))
+    for beta, added in ((None, 0), (y[0], y[0].cpu().double())):
+        found, _, total = npu_add_rms_norm_bias(x, y, weight, beta, 1e-5)
+        assert_close(found, formula(total) + added)
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -81,7 +85,14 @@ def test_rotary_embedding_of_positions(neox: bool, pairs: Any) -> None:
         turned(one.view(4, -1, size), angles(POSITIONS, size), pairs).flatten(1)
         for one in (queries, keys)
     ]
+    mode = "half" if neox else "interleaved"
+    anew = torch_npu.npu_mrope(
+        POSITIONS.npu(), queries, keys, cache, size, mrope_section=[0, 0, 0], rotary_mode=mode
+    )
     torch_npu._npu_rotary_embedding(POSITIONS.npu(), queries, keys, size, cache, neox)
+    assert all(
+        one.cpu().equal(other.cpu()) for one, other in zip(anew, (queries, keys), strict=True)
+    )
     for found, wanted in zip((queries, keys), right, strict=True):
         torch.testing.assert_close(found.cpu().double(), wanted, rtol=1e-4, atol=1e-4)
 

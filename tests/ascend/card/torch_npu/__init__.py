@@ -5,7 +5,8 @@ operator that is not here raises with its arguments, and what a card refuses is 
 
 * `npu.cpp`, `device.py`: the device; `runtime.py`: ``torch.npu``.
 * `attention.py`, `cache.py`, `norms.py`, `rotary.py`, `linear.py`: the operators, in plain torch.
-* `triton_kernels.py`, `communication.py`, `placeholders.py`: what vllm-ascend needs besides.
+* `triton_kernels.py`, `communication.py`, `extension.py`, `placeholders.py`: what vllm-ascend
+  needs besides.
 
 The card's kernels, their precision, graphs and speed are not here.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-from . import communication, device, placeholders, runtime, triton_kernels
+from . import communication, device, extension, placeholders, runtime, triton_kernels
 from .attention import (
     _npu_flash_attention,
     _npu_flash_attention_qlens,
@@ -30,7 +31,7 @@ from .attention import (
 from .cache import _npu_reshape_and_cache, npu_scatter_pa_kv_cache
 from .linear import _npu_matmul_add_fp32, get_npu_format, npu_format_cast
 from .norms import npu_add_rms_norm, npu_rms_norm, npu_swiglu
-from .rotary import _npu_rotary_embedding, npu_apply_rotary_pos_emb, npu_rotary_mul
+from .rotary import _npu_rotary_embedding, npu_apply_rotary_pos_emb, npu_mrope, npu_rotary_mul
 
 __all__ = [
     "_npu_flash_attention",
@@ -45,6 +46,7 @@ __all__ = [
     "npu_format_cast",
     "npu_fused_infer_attention_score",
     "npu_fusion_attention",
+    "npu_mrope",
     "npu_rms_norm",
     "npu_rotary_mul",
     "npu_scatter_pa_kv_cache",
@@ -69,7 +71,8 @@ for _name in ("torch.npu", "torch_npu.npu", "torch_npu.npu.streams"):
     sys.modules[_name] = npu
 communication.register()
 triton_kernels.install()
-placeholders.install("torch_npu", "torchair", "acl", "torchvision")
+extension.install()
+placeholders.install("torch_npu", "torchair", "acl", "torchvision", "fla_npu")
 importlib.import_module("torchair.fx_summary")  # 0.23.0 reloads it, so it has been imported
 
 

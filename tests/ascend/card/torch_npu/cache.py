@@ -26,10 +26,12 @@ def _write(
     if len(slots.unique()) != len(slots):
         refuse(operator, "a slot is written to twice", key=rows[0], slots=slots)
     for new, cache in zip(rows, caches, strict=True):
-        flat = cache.view(-1, *new.shape[1:])
-        if len(slots) and int(slots.max()) >= len(flat):
-            refuse(operator, f"slot {int(slots.max())} of {len(flat)}", cache=cache)
-        flat[slots] = new[real]
+        blocks, size, *row = cache.shape
+        if row != list(new.shape[1:]):
+            refuse(operator, "blocks of tokens, as wide as what is written", key=new, cache=cache)
+        if len(slots) and int(slots.max()) >= blocks * size:
+            refuse(operator, f"slot {int(slots.max())} of {blocks * size}", cache=cache)
+        cache[slots // size, slots % size] = new[real]  # keys and values may alternate in memory
 
 
 def _npu_reshape_and_cache(

@@ -17,6 +17,8 @@ from .refusal import refuse
 
 OPERATORS = ("npu_", "_npu_")
 """How the names of operators begin."""
+OF_OPERATORS = ("fla_npu",)
+"""Packages in which every name that is no module is an operator."""
 
 
 class _AnyAttribute(type):
@@ -65,6 +67,9 @@ class Placeholder(types.ModuleType):
     """A module in which there is every name."""
 
     def __getattr__(self, name: str) -> Any:
+        package = self.__name__.partition(".")[0]
+        if package in OF_OPERATORS and not name.startswith("__"):
+            return operator(f"{self.__name__}.{name}")
         found = attribute(name)
         return type(name, (Anything,), {}) if isinstance(found, Anything) else found
 

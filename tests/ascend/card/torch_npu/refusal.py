@@ -18,7 +18,8 @@ def described(value: Any) -> str:
 def refuse(operator: str, why: str, **arguments: Any) -> NoReturn:
     """Raise `NotImplementedError`, which names the operator, its arguments and the next step."""
     given = ", ".join(f"{name}={described(value)}" for name, value in arguments.items())
+    name = operator if "." in operator else f"torch_npu.{operator}"
     raise NotImplementedError(
-        f"the stand-in's torch_npu.{operator}: {why} ({given}); write it in tests/ascend/card/"
-        "torch_npu, with a test against a plain formula"
+        f"the stand-in's {name}: {why} ({given}); write it in tests/ascend/card/torch_npu, with a "
+        "test against a plain formula"
     )
