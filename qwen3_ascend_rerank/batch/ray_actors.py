@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ..runtime.devices import Kind, devices_taken, ray_options
 from .blocks import Block, BlockReading, RankedBlock
 from .maker import Maker
 from .worker import BlockWorker, check_copies
+
+logger = logging.getLogger(__name__)
 
 READER_CPUS = 0.01
 """Of the task that reads: not what an actor has, or Ray would read in the actor."""
@@ -92,6 +95,7 @@ def ranked_by_actors(
         check: told who scores, for each block; raises where that must not be.
     """
     with _ray(actors.address) as ray:
+        _tell_of_what_is_missing(ray, placed)
         rows = (
             ray.data.from_items([{"number": -1}], override_num_blocks=1)
             .map_batches(_Reader(reading), batch_size=None, num_cpus=READER_CPUS)
@@ -99,7 +103,9 @@ def ranked_by_actors(
                 _Actor,
                 fn_constructor_kwargs={"worker": worker},
                 batch_size=1,
-                concurrency=(actors.least or actors.count, actors.count),
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=actors.least or actors.count, max_size=actors.count
+                ),
                 max_task_retries=RETRIES,
                 **placed,
             )
@@ -149,6 +155,21 @@ class _Actor:
         return ranked
 
 
+def _tell_of_what_is_missing(ray: Any, placed: Mapping[str, Any]) -> None:
+    """Ray waits for nodes that have what it lacks; who has none in mind should know."""
+    there = ray.cluster_resources()
+    wanted = {"CPU": placed["num_cpus"], "GPU": placed.get("num_gpus", 0)}
+    wanted |= placed.get("resources", {})
+    for name, count in wanted.items():
+        if there.get(name, 0) < count:
+            logger.warning(
+                "an actor takes %g %s and the cluster has %g now; waiting until it has more",
+                count,
+                name,
+                there.get(name, 0),
+            )
+
+
 @contextmanager
 def _ray(address: str | None) -> Iterator[Any]:
     """Ray, connected, which hands on each block by itself and shows nothing of its own."""
@@ -165,6 +186,9 @@ def _ray(address: str | None) -> Iterator[Any]:
             ray.init(address, log_to_driver=False, logging_level="warning")
         except ConnectionError as error:
             raise InvalidInputError(f"no Ray cluster at {address}: {error}") from error
+    talk = logging.getLogger("ray.data")
+    level = talk.level
+    talk.setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     before = {name: getattr(context, name) for name in _CONTEXT if hasattr(context, name)}
     for name in before:
@@ -172,6 +196,7 @@ def _ray(address: str | None) -> Iterator[Any]:
     try:
         yield ray
     finally:
+        talk.setLevel(level)
         for name, value in before.items():
             setattr(context, name, value)
         if own:

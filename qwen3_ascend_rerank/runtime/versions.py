@@ -30,7 +30,7 @@ from .rules import (
     Warn,
 )
 
-NEWEST_KNOWN = MappingProxyType({"vLLM": "0.33", "vllm-ascend": "0.26"})
+NEWEST_KNOWN = MappingProxyType({"vLLM": "0.33", "vllm-ascend": "0.30"})
 """The newest releases whose sources the tables below were checked against."""
 
 DEFAULT_BATCHED_TOKENS = 2048
@@ -430,6 +430,12 @@ PAIRINGS = (
     Pairing("0.23.0", ("0.23.0",), _PY312, "9.1.0", "2.10.0", "2.10.0.post4", "==5.5.4"),
     Pairing("0.25.1rc1", ("0.25.1",), _PY312, None, "2.10.0", "2.10.0.post2", "==5.14.1"),
     Pairing("0.26.0rc1", ("0.26.0",), _PY312, None, "2.10.0", "2.10.0.post4", "==5.14.1"),
+    Pairing("0.27.1rc1", ("0.27.1",), _PY312, None, "2.10.0", "2.10.0.post4", "==5.14.1"),
+    Pairing("0.28.0rc1", ("0.28.0",), _PY312, None, "2.10.0", "2.10.0.post4", "==5.14.1"),
+    Pairing("0.29.0rc1", ("0.29.0",), _PY312, None, "2.10.0", "2.10.0.post4", "==5.14.1"),
+    Pairing("0.30.0rc1", ("0.30.0",), _PY312, "9.2.0", "2.10.0", "2.10.0.post4", "==5.14.1"),
+    Pairing("0.30.0rc2", ("0.30.0",), _PY312, "9.2.0", "2.10.0", "2.10.0.post4", "==5.14.1"),
 )
 """The release compatibility matrix of vllm-ascend's versioning policy; transformers, and what the
-policy does not have yet, from the metadata of the wheels. A post-release counts as its release."""
+policy does not have yet, from the metadata of wheels or sources. A
+post-release counts as its release."""

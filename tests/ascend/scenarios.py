@@ -30,7 +30,7 @@ class Scenario:
     expected: str = RIGHT
 
 
-MAY_CHUNK = ("0.26.0rc1",)
+MAY_CHUNK = ("0.26.0rc1", "0.30.0rc2")
 """Pairs whose plan allows prompts in chunks."""
 
 AS_IT_STARTS, IN_CHUNKS = "without the plan", "without the plan, in chunks"

@@ -50,7 +50,7 @@ class TestUnknown:
         assert not planned(cuda(version)).warnings
 
     def test_a_newer_plugin_is_said(self):
-        assert "newest known is 0.26" in str(planned(npu("0.27.0")).warnings[0])
+        assert "newest known is 0.30" in str(planned(npu("0.31.0")).warnings[0])
 
 
 class TestPairings:
