@@ -437,5 +437,5 @@ PAIRINGS = (
     Pairing("0.30.0rc2", ("0.30.0",), _PY312, "9.2.0", "2.10.0", "2.10.0.post4", "==5.14.1"),
 )
 """The release compatibility matrix of vllm-ascend's versioning policy; transformers, and what the
-policy does not have yet, from the metadata of wheels or sources. A
-post-release counts as its release."""
+policy does not have yet, from the metadata of wheels or sources. A post-release counts as its
+release."""
