@@ -173,8 +173,10 @@ def _settings_of_one(reranker: Reranker) -> dict[str, Any]:
     names = ["model", "instruction", "max_length", "top_n", "threshold"]
     if reranker.long_documents != "truncate":
         names += ["long_documents", "passage_tokens", "passage_overlap", "passage_limit"]
+    if reranker.calibration is not None:
+        names.append("calibration")
     return {
-        name: value if isinstance(value, str | int | float | None) else type(value).__name__
+        name: value if isinstance(value, str | int | float | dict | None) else type(value).__name__
         for name in names
         for value in (getattr(reranker, name),)
     }

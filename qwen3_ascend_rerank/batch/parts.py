@@ -41,6 +41,8 @@ COLUMNS = {
     "truncated": "bool",
     "passage_start": "int64",
     "passage_end": "int64",
+    "relevance": "float64",
+    "stage": "int32",
 }
 """Of a result, in rows of pairs, and their types in Parquet. JSON lines nest what follows query."""
 OF_REQUEST = ("request", "id", "query")

@@ -88,9 +88,16 @@ def _take(outcome: RerankOutcome, block: RankedBlock, *, texts: bool) -> None:
         raise outcome.error or RerankError("no outcome")
 
 
-def _place(span: tuple[int, int]) -> dict[str, int]:
-    """Where in a document its best passage is."""
-    return {"passage_start": span[0], "passage_end": span[1]}
+def _also(document: RankedDocument) -> dict[str, Any]:
+    """What not every job has: where the best passage is, P(relevant), whose score it is."""
+    start, end = document.span or (None, None)
+    found = {
+        "passage_start": start,
+        "passage_end": end,
+        "relevance": document.relevance,
+        "stage": document.stage,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _written(task: Task, result: RerankResult, *, texts: bool) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def _written(task: Task, result: RerankResult, *, texts: bool) -> dict[str, Any]
             "score": document.score,
             "log_odds": document.log_odds,
             "truncated": document.truncated,
-            **(_place(document.span) if document.span else {}),
+            **_also(document),
             **text,
         }
 

@@ -16,9 +16,9 @@ from .tasks import Columns, Task, tasks
 class RerankStage:
     """Takes tables with a query and its documents in each row, and adds a ranking to each.
 
-    The new columns are `results`, a list of {index, score, log_odds, truncated, span}, best first,
-    and `error`: why a row has none. All other columns stay as they are. An engine that fails
-    raises, so that Ray tries the block again elsewhere.
+    The new columns are `results`, a list of {index, score, log_odds, truncated, span, relevance},
+    best first, and `error`: why a row has none. All other columns stay as they are. An engine that
+    fails raises, so that Ray tries the block again elsewhere.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class RerankStage:
                 ("log_odds", arrow.float64()),
                 ("truncated", arrow.bool_()),
                 ("span", arrow.list_(arrow.int64())),
+                ("relevance", arrow.float64()),
             ]
         )
         return table.append_column(
@@ -74,5 +75,5 @@ class RerankStage:
 
 
 def _written(outcome: RerankOutcome) -> list[dict[str, Any]]:
-    names = ("index", "score", "log_odds", "truncated", "span")
+    names = ("index", "score", "log_odds", "truncated", "span", "relevance")
     return [{name: getattr(one, name) for name in names} for one in outcome.unwrap()]

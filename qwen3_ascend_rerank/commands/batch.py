@@ -147,6 +147,7 @@ def batch(
     passage_overlap: Annotated[int, setting("passage_overlap")] = default("passage_overlap"),
     passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
     metadata_fields: Annotated[str | None, setting("metadata_fields")] = default("metadata_fields"),
+    calibration: Annotated[str | None, setting("calibration")] = default("calibration"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
 ) -> None:
     """Rank whole files, in blocks; the same command goes on where it was stopped.
@@ -186,6 +187,7 @@ def batch(
         passage_limit=passage_limit,
         engine_options=json_object("--engine-options", engine_options),
         metadata_fields=metadata_fields,
+        calibration=calibration,
     )
     workers: Workers | None = None
     if ray is not None:

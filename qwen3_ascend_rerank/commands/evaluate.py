@@ -91,7 +91,7 @@ def evaluate(
         PromptChoice,
         typer.Option(
             help="card: the model card's, as everywhere; published: the one with which the "
-            "authors' figures were made, for comparison; not with --base-url."
+            "authors' figures were made, for comparison; not for servers that take only text."
         ),
     ] = PromptChoice.card,
     sample: Annotated[

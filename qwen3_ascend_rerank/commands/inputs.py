@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..batch.tasks import TEXT_FIELDS
 from ..components.settings import RerankSettings
-from ..errors import EngineError, InvalidInputError, RerankTimeoutError
+from ..errors import DocumentError, EngineError, InvalidInputError, RerankTimeoutError
 from ..prompts.fields import with_fields
 
 STANDARD_INPUT = "-"
@@ -46,7 +46,8 @@ class Line:
         try:
             yield
         except (InvalidInputError, EngineError, RerankTimeoutError) as error:
-            raise type(error)(f"{source} line {self.number}: {error}") from error
+            kind = EngineError if isinstance(error, DocumentError) else type(error)
+            raise kind(f"{source} line {self.number}: {error}") from error
 
     def text(self) -> str:
         """The line as text.

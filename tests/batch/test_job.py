@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_ascend_rerank import EngineError, InvalidInputError, Reranker
+from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, EngineError, InvalidInputError, Reranker
 from qwen3_ascend_rerank.batch import BatchReport, run_batch
 from qwen3_ascend_rerank.prompts import PromptBatch
+from qwen3_ascend_rerank.results.calibration import Calibration
 from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support.batches import lines, write
 from tests.support.processes import wait_until
@@ -105,6 +107,25 @@ def test_csv_and_parquet_have_a_row_a_pair(tmp_path: Path, ranker: Reranker) -> 
     assert [row["score"] for row in tables[0].to_pylist()] == [
         float(row["score"]) for row in written
     ]
+
+
+def test_a_calibrated_job_says_how_relevant_and_goes_on_with_no_other_calibration(
+    tmp_path: Path,
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    file, out = write(tmp_path / "in.jsonl", some(2)), str(tmp_path / "out")
+    fitted = Calibration("platt", "fake", DEFAULT_INSTRUCTION, slope=0.5, intercept=1.0)
+    with Reranker(FakeEngine(by_length), calibration=fitted.to_dict()) as reranker:
+        run_batch(reranker, file, out)
+        run_batch(reranker, file, str(tmp_path / "table"), output_format="parquet")
+    for one in (each for line in lines(tmp_path / "out") for each in line["results"]):
+        assert one["relevance"] == fitted.relevance(one["log_odds"])
+    (row, *_) = pq.read_table(tmp_path / "table" / "part-00000.parquet").to_pylist()
+    assert row["relevance"] == fitted.relevance(row["log_odds"])
+    other = replace(fitted, slope=0.6)
+    with Reranker(FakeEngine(by_length), calibration=other.to_dict()) as reranker:
+        with pytest.raises(InvalidInputError, match="was begun with calibration"):
+            run_batch(reranker, file, out)
 
 
 def test_a_finished_job_asks_no_engine(tmp_path: Path, ranker: Reranker) -> None:
