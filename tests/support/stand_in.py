@@ -115,6 +115,8 @@ class StandIn:
         if self._server:
             self._server.close()
         for _ in range(10):  # one that was just accepted shows only some steps of the loop later
+            if accepting := [task for task in asyncio.all_tasks() if _accepts(task)]:
+                await asyncio.wait(accepting)
             for connection in list(self._open):
                 connection.reset()
             await asyncio.sleep(0)
@@ -144,3 +146,8 @@ class StandIn:
             return None
         order.left -= 1
         return order.fault
+
+
+def _accepts(task: "asyncio.Task[Any]") -> bool:
+    """Whether asyncio makes a connection ready in it."""
+    return "_accept_connection" in getattr(task.get_coro(), "__qualname__", "")

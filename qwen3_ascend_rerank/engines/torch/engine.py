@@ -80,7 +80,7 @@ class TorchEngine:
             0 if batch_tokens is None else checked_count("batch_tokens", batch_tokens)
         )
         self._compile = checked_flag("compile", compile)
-        self._turn = asyncio.Lock() if checked_flag("reproducible", reproducible) else None
+        self._one_at_a_time = asyncio.Lock() if checked_flag("reproducible", reproducible) else None
         self._body: Body | None = None
         self._info: EngineInfo | None = None
         self._calls: set[Call] = set()
@@ -138,9 +138,9 @@ class TorchEngine:
         _ = self.info  # says so where it has not started
         if not len(batch):
             return []
-        if self._turn is None:
+        if self._one_at_a_time is None:
             return await self._passed(batch)
-        async with self._turn:
+        async with self._one_at_a_time:
             if self._working is not None:  # a pass of a call that was cancelled
                 await asyncio.wait([self._working])
             if self._body is not None:
