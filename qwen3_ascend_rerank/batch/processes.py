@@ -24,6 +24,7 @@ from .maker import Maker
 from .worker import BlockWorker, check_copies
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from multiprocessing.queues import SimpleQueue
 
 BLOCKS_EACH = 2
@@ -70,9 +71,11 @@ class LocalProcesses:
         copied, _ = check_copies(reranker)
         for environment in _environments(copied, self.count):
             shares.put(environment)
-        pool = ProcessPoolExecutor(
-            self.count, spawn, _begin, (shares, BlockWorker(copied, texts=texts))
-        )
+        alive, hold = spawn.Pipe(
+            duplex=False
+        )  # its end tells the processes to end, or that we died
+        worker = BlockWorker(copied, texts=texts)
+        pool = ProcessPoolExecutor(self.count, spawn, _begin, (shares, alive, worker))
         introduced = False
 
         def begin(block: Block) -> Future[RankedBlock]:
@@ -96,11 +99,12 @@ class LocalProcesses:
                 "of memory; what is written stays, and the same job goes on from it"
             ) from error
         except BaseException:
-            for child in multiprocessing.active_children():
-                child.terminate()
+            hold.close()  # nobody waits for the blocks that are under way
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+            hold.close()
+            alive.close()
 
 
 def _checked(ranked: RankedBlock, check: Callable[[Maker], object]) -> RankedBlock:
@@ -132,19 +136,17 @@ def _environments(reranker: Reranker, count: int) -> list[dict[str, str]]:
     return share(machine, count, each, platform=platform)
 
 
-def _begin(shares: SimpleQueue[dict[str, str]], worker: BlockWorker) -> None:
+def _begin(shares: SimpleQueue[dict[str, str]], alive: Connection, worker: BlockWorker) -> None:
     """In a child, before anything imports torch."""
     global _worker
     os.environ.update(shares.get())
     _worker = worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _end_with(alive: Connection) -> None:
+    wait([alive])
+    os._exit(1)
 
 
 def _introduce() -> RankedBlock:

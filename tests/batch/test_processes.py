@@ -1,7 +1,9 @@
 """Several processes, each with a copy of the model."""
 
+import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from qwen3_ascend_rerank.batch.processes import _environments
 from qwen3_ascend_rerank.runtime import detect
 from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support.batches import questions, reproducible, same_output, write
+from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,28 @@ def test_a_process_that_is_killed_ends_the_run_and_the_next_makes_it_whole(
     assert (report.requests, report.rejects, report.blocks) == (23, 1, 6)
     assert report.blocks_before >= 1
     same_output(tmp_path, alone / "out")
+
+
+def test_a_run_that_is_interrupted_ends_its_own_processes_and_no_others(
+    alone: Path, tmp_path: Path
+) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    own: list[int] = []
+
+    def interrupt(report: BatchReport) -> None:
+        own.extend(child.pid for child in children() if child.pid != other.pid)
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ran(alone, tmp_path, interrupt)
+        assert own
+        assert wait_until(lambda: not any(psutil.pid_exists(pid) for pid in own))
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
 
 
 def children() -> list[psutil.Process]:
