@@ -1,8 +1,11 @@
 """Jobs of many pairs: their memory, their speed beside a plain loop, and what more workers give.
 
 Requests of short texts, no two alike, ranked by the lexical model on the torch engine with one
-thread each. Every run is a process of its own, whose time counts from the first block that is
-written, since loading is not what is measured. Ratios are medians of rounds that alternate.
+thread each. Every run is a process of its own. Its time counts from the first block that is
+written, since loading is not what is measured: whole, to the last block; and steady, after a
+quarter of the blocks, when every worker has begun, and without the last ones, when some have no
+more to do. Ratios are medians of rounds that alternate. Beside each steady figure stands how much
+of the processors other programs had meanwhile: a round is worth what its machine was quiet.
 
     python -m benchmarks.batch_jobs memory --pairs 100000     peak memory, beside 1,000 pairs
     python -m benchmarks.batch_jobs loop                      beside threads that call rerank
@@ -68,20 +71,53 @@ def written(folder: Path, pairs: int) -> Path:
 
 
 def job(file: str, out: str, workers: str) -> dict[str, Any]:
-    """Run a job in this process: pairs a second after the first block, and the peak of memory."""
+    """Run a job in this process: pairs a second, and the peak of memory."""
+    with Path(file).open(encoding="utf-8") as lines:
+        blocks = -(-sum(1 for _ in lines) // BLOCK)
+    first, last = blocks // 4, blocks - 3
     ended: list[tuple[float, int]] = []
+    spent: list[tuple[float, float]] = []
 
     def note(report: BatchReport) -> None:
         ended.append((time.perf_counter(), report.pairs))
+        if len(ended) - 1 in (first, last):
+            spent.append(processor_time())
 
     with Reranker("lexical", engine="torch") as reranker:
         run_batch(reranker, file, out, block=BLOCK, workers=WORKERS[workers], on_block=note)
-    (began, before), (end, pairs) = ended[0], ended[-1]
     return {
-        "pairs_a_second": round((pairs - before) / (end - began), 1),
+        "pairs_a_second": rate(ended),
+        "steady": rate([ended[first], ended[last]]),
+        "others": others(*spent, ended[last][0] - ended[first][0]),
         "peak_mib": round(_peak() / 2**20),
-        "pairs": pairs,
+        "pairs": ended[-1][1],
     }
+
+
+def rate(ended: list[tuple[float, int]]) -> float:
+    """Pairs a second between the first and the last of these moments."""
+    (began, before), (end, pairs) = ended[0], ended[-1]
+    return round((pairs - before) / (end - began), 1)
+
+
+def processor_time() -> tuple[float, float]:
+    """Seconds that all programs, and this one with what it started, have computed."""
+    times = psutil.cpu_times()
+    own = 0.0
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        try:
+            user, system, *_ = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        own += user + system
+    return sum(times) - times.idle - times.iowait, own
+
+
+def others(before: tuple[float, float], after: tuple[float, float], seconds: float) -> float:
+    """The part of the processors that other programs had, from 0 to 1."""
+    every, own = after[0] - before[0], after[1] - before[1]
+    return round(max(0.0, every - own) / seconds / (os.cpu_count() or 1), 3)
 
 
 def loop(file: str) -> dict[str, Any]:
@@ -131,16 +167,25 @@ def measured(part: str, folder: Path, pairs: int, rounds: int) -> dict[str, Any]
     if part == "memory":
         few = apart("job", str(written(folder, 1000)), next(places), "here")
         return {"1,000 pairs": few, f"{pairs:,} pairs": apart("job", file, next(places), "here")}
-    runs: dict[str, list[float]] = {}
+    measures = ("pairs_a_second",) if part == "loop" else ("pairs_a_second", "steady")
+    runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(rounds):
         if part == "loop":
-            runs.setdefault("loop", []).append(apart("loop", file)["pairs_a_second"])
+            runs.setdefault("loop", []).append(apart("loop", file))
         for workers in PARTS.get(part, ("here",)):
-            found = apart("job", file, next(places), workers)
-            runs.setdefault(workers, []).append(found["pairs_a_second"])
-    one, other = runs.values()
-    ratios = [mine / base for base, mine in zip(one, other, strict=True)]
-    return {**runs, "ratios": [round(each, 3) for each in ratios], "median": median(ratios)}
+            runs.setdefault(workers, []).append(apart("job", file, next(places), workers))
+    others = {
+        name: [one["others"] for one in of_name if "others" in one]
+        for name, of_name in runs.items()
+    }
+    return {**{measure: _compared(runs, measure) for measure in measures}, "others": others}
+
+
+def _compared(runs: dict[str, list[dict[str, Any]]], measure: str) -> dict[str, Any]:
+    found = {name: [one[measure] for one in of_name] for name, of_name in runs.items()}
+    one, other = found.values()
+    ratios = [round(mine / base, 3) for base, mine in zip(one, other, strict=True)]
+    return {**found, "ratios": ratios, "median": median(ratios)}
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def scheduled(options: argparse.Namespace) -> dict[str, Any]:
     import ray
 
     ray.init(
-        num_cpus=options.actors + 2,
+        num_cpus=options.actors,
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=2**30,
@@ -93,7 +93,8 @@ def scheduled(options: argparse.Namespace) -> dict[str, Any]:
     blocks = -(-source.requests // options.block)
     slept = sum(seconds(usual, random.Random(number)) for number in range(blocks))
     ended: list[float] = []
-    memory: list[float] = []
+    memory: list[int] = []
+    shared: list[int] = []
     process = psutil.Process()
     ranking = ranked_by_actors(
         RayActors(options.actors),
@@ -105,7 +106,8 @@ def scheduled(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for ranked in ranking:
             ended.append(time.perf_counter())
-            memory.append(process.memory_info().rss / 2**20)
+            memory.append(own_memory(process))
+            shared.append(process.memory_info().shared)
             text = "".join(json.dumps(one) + "\n" for one in ranked.results)
             (Path(folder) / f"{ranked.number}").write_text(text)
             (Path(folder) / f"{ranked.number}").unlink()
@@ -113,20 +115,31 @@ def scheduled(options: argparse.Namespace) -> dict[str, Any]:
     head, tail = options.actors * 2, options.actors
     steady = ended[-tail] - ended[head]
     done = (len(ended) - head - tail) * usual
-    tenth = len(memory) // 10
     return {
         "blocks": len(ended),
         "pairs": options.pairs,
         "of_ideal_steady": round(done / options.actors / steady, 3),
         "of_ideal_whole": round(slept / options.actors / (ended[-1] - ended[0] + usual), 3),
-        "driver_mib": {
-            "first": round(memory[0]),
-            "after a tenth": round(memory[tenth]),
-            "middle": round(memory[len(memory) // 2]),
-            "last": round(memory[-1]),
-            "most": round(max(memory)),
-        },
+        "driver_mib": over_time(memory),
+        "of_the_object_store_mib": over_time(shared),
     }
+
+
+def own_memory(process: psutil.Process) -> int:
+    """Resident bytes without those shared with others.
+
+    Ray's object store is shared memory; what the driver has read of it once counts as resident,
+    up to the whole of the store, and is no memory of the driver.
+    """
+    found = process.memory_info()
+    return int(found.rss - getattr(found, "shared", 0))
+
+
+def over_time(found: list[int]) -> dict[str, int]:
+    """In MiB."""
+    places = {"first": 0, "after a tenth": len(found) // 10, "middle": len(found) // 2, "last": -1}
+    named = {name: round(found[place] / 2**20) for name, place in places.items()}
+    return named | {"most": round(max(found) / 2**20)}
 
 
 def main() -> None:

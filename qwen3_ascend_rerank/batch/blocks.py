@@ -50,7 +50,9 @@ class RankedBlock:
     """Documents of which the model saw only the beginning."""
     written: int | None = None
     """As in the block."""
-    maker: Maker | None = None
+    seconds: float = 0.0
+    """That it took from when the engine was ready and the block was read."""
+    makers: tuple[Maker, ...] = ()
     """Who scored it, where that was another process."""
     error: RerankError | None = None
     """Why it could not be ranked, where that was another process."""
@@ -72,6 +74,8 @@ class BlockReading:
     """Requests a block."""
     written: frozenset[int] = frozenset()
     """Numbers of the blocks that earlier runs wrote; their texts are not kept."""
+    for_run: bool = False
+    """Whether the results become a run."""
 
     def blocks(self) -> Iterator[Block]:
         """All blocks, in order.
@@ -82,7 +86,7 @@ class BlockReading:
         rows = chain.from_iterable(source.rows() for source in self.sources)
         block = Block(0)
         count = characters = asked = 0
-        for task in tasks(rows, self.columns):
+        for task in tasks(rows, self.columns, for_run=self.for_run):
             if count == self.size or characters >= CHARACTERS:
                 yield self._closed(block, asked)
                 block = Block(block.number + 1)

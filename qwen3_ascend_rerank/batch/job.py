@@ -28,7 +28,7 @@ class Workers(Protocol):
         self,
         reranker: Ranker,
         reading: BlockReading,
-        check: Callable[[Maker], object],
+        check: Callable[[tuple[Maker, ...]], object],
         *,
         texts: bool,
     ) -> Iterator[RankedBlock]:
@@ -54,7 +54,7 @@ class ThisProcess:
         self,
         reranker: Ranker,
         reading: BlockReading,
-        check: Callable[[Maker], object],
+        check: Callable[[tuple[Maker, ...]], object],
         *,
         texts: bool,
     ) -> Iterator[RankedBlock]:
@@ -81,6 +81,13 @@ class BatchReport:
     """Documents of this run of which the model saw only the beginning."""
     seconds: float = 0.0
     """Of this run, loading included."""
+    ranking_seconds: float = 0.0
+    """Of them, those since the first engine was ready."""
+
+    @property
+    def pairs_a_second(self) -> float:
+        """Of this run, loading left out."""
+        return self.pairs / self.ranking_seconds if self.ranking_seconds else 0.0
 
 
 def run_batch(
@@ -122,7 +129,7 @@ def run_batch(
     began = time.perf_counter()
     places = [inputs] if isinstance(inputs, str) else inputs
     columns = columns or Columns()
-    sources = run.sources(places, columns) if run else find(places)
+    sources = run.sources(places, columns) if run else find(places, apart_from=output)
     size = checked_count("block", block)
     parts = Parts(output, output_format)
     parts.begin(
@@ -138,13 +145,18 @@ def run_batch(
         }
     )
     report = BatchReport()
-    reading = BlockReading(sources, columns, size, parts.written)
-    ranking = (workers or ThisProcess()).rank(reranker, reading, parts.demand_maker, texts=texts)
+    reading = BlockReading(sources, columns, size, parts.written, for_run=output_format == "trec")
+    ready: float | None = None
+    ranking = (workers or ThisProcess()).rank(reranker, reading, parts.demand_makers, texts=texts)
     for ranked in ranking:
         if ranked.written is None:
             parts.write(ranked.number, ranked.results, ranked.rejects)
         _count(ranked, parts, report)
-        report.seconds = time.perf_counter() - began
+        now = time.perf_counter()
+        if ready is None and ranked.pairs:
+            ready = now - ranked.seconds
+        report.seconds = now - began
+        report.ranking_seconds = 0.0 if ready is None else now - ready
         if ranked.written is None:
             on_block(report)
     report.seconds = time.perf_counter() - began

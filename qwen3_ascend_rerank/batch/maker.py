@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..prompts import DEFAULT_INSTRUCTION
-from ..reranker import Ranker
+from ..reranker import Ranker, Reranker
 from ..trust import likeness
 
 NAMES = ("engine", "version", "dtype", "max_length", "log_odds_exact")
@@ -28,7 +28,16 @@ class Maker:
         return bool(self.runs_on["log_odds_exact"])
 
     @classmethod
-    def of(cls, reranker: Ranker) -> Maker:
+    def all_of(cls, ranker: Ranker) -> tuple[Maker, ...]:
+        """Of each stage, in order: where there is one, that is who ranks.
+
+        Raises:
+            RerankError: an engine could not start, or failed.
+        """
+        return tuple(cls._of(stage) for stage in ranker.stages)
+
+    @classmethod
+    def _of(cls, reranker: Reranker) -> Maker:
         """Start the engine, and ask it.
 
         Raises:

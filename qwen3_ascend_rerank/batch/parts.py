@@ -111,21 +111,25 @@ class Parts:
                 "or another folder"
             )
 
-    def demand_maker(self, maker: Maker) -> None:
-        """Write who scores, or compare it with who scored before.
+    def demand_makers(self, makers: Sequence[Maker]) -> None:
+        """Write who scores, stage by stage, or compare it with who scored before.
 
         Raises:
             InvalidInputError: another runtime, or another model under whatever name.
         """
-        self.demand("runs_on", maker.runs_on)
-        before = self._manifest.get("model_says")
-        if before is None:
-            self._save("model_says", list(maker.says))
-        elif not same_model(before, maker.says, exact=maker.exact):
-            raise InvalidInputError(
-                f"{self.place} was begun with a model that answers otherwise, whatever it is "
-                "called: other weights, or another precision; give the same, or another folder"
-            )
+        for number, maker in enumerate(makers, 1):
+            stage = f"stage_{number}_" if len(makers) > 1 else ""
+            self.demand(f"{stage}runs_on", maker.runs_on)
+            before = self._manifest.get(f"{stage}model_says")
+            if before is None:
+                self._save(f"{stage}model_says", list(maker.says))
+            elif not same_model(before, maker.says, exact=maker.exact):
+                which = f" in stage {number}" if stage else ""
+                raise InvalidInputError(
+                    f"{self.place} was begun with a model{which} that answers otherwise, whatever "
+                    "it is called: other weights, or another precision; give the same, or another "
+                    "folder"
+                )
 
     def conclude(self, counts: Mapping[str, Any]) -> None:
         """Write that all is done, and what came of it."""
@@ -235,13 +239,10 @@ def _trec(results: Sequence[dict[str, Any]]) -> bytes:
     lines: list[str] = []
     for result in results:
         query = result["request"] if result["id"] is None else result["id"]
-        hits = {
-            str(one.get("document_id", one["index"])): one["log_odds"] for one in result["results"]
-        }
-        if len(hits) < len(result["results"]):
-            raise InvalidInputError(
-                f"query {query!r} has a document_id twice, and a run cannot; use --format jsonl"
-            )
+        hits: dict[str, float] = {}
+        for one in result["results"]:
+            id_ = one.get("document_id")
+            hits[str(one["index"] if id_ is None else id_)] = one["log_odds"]
         lines += run_lines(str(query), hits, TAG)
     return "".join(lines).encode()
 

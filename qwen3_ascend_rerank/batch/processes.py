@@ -55,7 +55,7 @@ class LocalProcesses:
         self,
         reranker: Ranker,
         reading: BlockReading,
-        check: Callable[[Maker], object],
+        check: Callable[[tuple[Maker, ...]], object],
         *,
         texts: bool,
     ) -> Iterator[RankedBlock]:
@@ -107,11 +107,11 @@ class LocalProcesses:
             alive.close()
 
 
-def _checked(ranked: RankedBlock, check: Callable[[Maker], object]) -> RankedBlock:
+def _checked(ranked: RankedBlock, check: Callable[[tuple[Maker, ...]], object]) -> RankedBlock:
     if ranked.error is not None:
         raise ranked.error
-    if ranked.maker is not None:
-        check(ranked.maker)
+    if ranked.makers:
+        check(ranked.makers)
     return ranked
 
 

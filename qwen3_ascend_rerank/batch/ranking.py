@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ class _UnderWay:
     ranked: RankedBlock
     waiting: int
     """Requests of which the outcome is not there."""
+    began: float
+    """By `time.perf_counter`."""
 
 
 def rank_blocks(
     reranker: Ranker,
     blocks: Iterable[Block],
-    check: Callable[[Maker], object],
+    check: Callable[[tuple[Maker, ...]], object] | None,
     *,
     texts: bool,
 ) -> Iterator[RankedBlock]:
@@ -38,7 +41,8 @@ def rank_blocks(
     Args:
         reranker: what ranks.
         blocks: read as there is room.
-        check: told who scores, before the first request; raises where that must not be.
+        check: told who scores, before the first request; raises where that must not be;
+            None where it is known.
         texts: whether the documents' texts stand in the results.
 
     Raises:
@@ -47,17 +51,20 @@ def rank_blocks(
     under_way: deque[_UnderWay] = deque()
 
     def requests() -> Iterator[RerankRequest]:
-        checked = False
+        known = False
         for block in blocks:
-            under_way.append(_UnderWay(RankedBlock.begun(block), block.asks))
-            if block.asks and not checked:
-                check(Maker.of(reranker))
-                checked = True
+            if check and block.asks and not known:
+                check(Maker.all_of(reranker))
+                known = True
+            begun = RankedBlock.begun(block)
+            under_way.append(_UnderWay(begun, block.asks, time.perf_counter()))
             yield from (_named(task) for task in block.tasks if task.request is not None)
 
     def whole() -> Iterator[RankedBlock]:
         while under_way and not under_way[0].waiting:
-            yield under_way.popleft().ranked
+            done = under_way.popleft()
+            done.ranked.seconds = time.perf_counter() - done.began
+            yield done.ranked
 
     for outcome in reranker.rerank_many(requests()):
         yield from whole()  # those with nothing to ask, before the one of this outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from .worker import BlockWorker, check_copies
 
 logger = logging.getLogger(__name__)
 
-READER_CPUS = 0.01
-"""Of the task that reads: not what an actor has, or Ray would read in the actor."""
+READER_CPUS = 0.0
+"""Of the task that reads, beside actors that may take every core. Not what an actor has, or Ray
+would read in the actor."""
 RETRIES = 3
 """How often a block is tried again whose actor died; then it is what kills them."""
 
@@ -58,7 +60,7 @@ class RayActors:
         self,
         reranker: Ranker,
         reading: BlockReading,
-        check: Callable[[Maker], object],
+        check: Callable[[tuple[Maker, ...]], object],
         *,
         texts: bool,
     ) -> Iterator[RankedBlock]:
@@ -83,7 +85,7 @@ def ranked_by_actors(
     reading: BlockReading,
     worker: Any,
     placed: Mapping[str, Any],
-    check: Callable[[Maker], object],
+    check: Callable[[tuple[Maker, ...]], object],
 ) -> Iterator[RankedBlock]:
     """What comes of the blocks of `reading`, from actors with a copy of `worker`.
 
@@ -96,7 +98,34 @@ def ranked_by_actors(
     """
     with _ray(actors.address) as ray:
         _tell_of_what_is_missing(ray, placed)
-        rows = (
+        try:
+            for row in _pipeline(ray, actors, reading, worker, placed).iter_batches(
+                batch_size=None, prefetch_batches=0
+            ):
+                for packed in row["block"]:
+                    ranked: RankedBlock = pickle.loads(packed)  # noqa: S301 - of our own actors
+                    if ranked.error is not None:
+                        raise ranked.error
+                    if ranked.makers:
+                        check(ranked.makers)
+                    if ranked.number >= 0:
+                        yield ranked
+        except ray.exceptions.RayActorError as error:
+            raise EngineDeadError(
+                f"actors died under the same block {RETRIES + 1} times (out of memory? Ray's logs "
+                "say); what is written stays, and the same job goes on from it"
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise EngineError(f"Ray: {error}") from error
+
+
+def _pipeline(
+    ray: Any, actors: RayActors, reading: BlockReading, worker: Any, placed: Mapping[str, Any]
+) -> Any:
+    with warnings.catch_warnings():
+        # Ray 2.60 discourages what it has no other name for yet: the number of retries.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return (
             ray.data.from_items([{"number": -1}], override_num_blocks=1)
             .map_batches(_Reader(reading), batch_size=None, num_cpus=READER_CPUS)
             .map_batches(
@@ -110,23 +139,6 @@ def ranked_by_actors(
                 **placed,
             )
         )
-        try:
-            for row in rows.iter_batches(batch_size=None, prefetch_batches=0):
-                for packed in row["block"]:
-                    ranked: RankedBlock = pickle.loads(packed)  # noqa: S301 - of our own actors
-                    if ranked.error is not None:
-                        raise ranked.error
-                    if ranked.maker is not None:
-                        check(ranked.maker)
-                    if ranked.number >= 0:
-                        yield ranked
-        except ray.exceptions.RayActorError as error:
-            raise EngineDeadError(
-                f"actors died under the same block {RETRIES + 1} times (out of memory? Ray's logs "
-                "say); what is written stays, and the same job goes on from it"
-            ) from error
-        except ray.exceptions.RayError as error:
-            raise EngineError(f"Ray: {error}") from error
 
 
 class _Reader:

@@ -7,8 +7,9 @@ import csv
 import io
 import json
 import lzma
+import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from ..errors import InvalidInputError, MissingDependencyError
 
 ROWS_AT_ONCE = 1024
 """Of a Parquet file that are in memory at once."""
+GLOB = re.compile(r"(?:([^*?[]*)/)?[^/*?[]*[*?[]")
+"""A glob, and the folder below which it looks."""
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 
@@ -48,33 +51,47 @@ class Source:
         """
         import fsspec
 
+        # fsspec's own way with .zst stops without a word where a frame ends, or the file too early.
+        zstd = self.url.lower().endswith(".zst")
         try:
-            with fsspec.open(self.url, "rb", compression="infer") as file:
-                yield from KINDS[self.kind](self.url, file)
+            with fsspec.open(self.url, "rb", compression=None if zstd else "infer") as file:
+                yield from KINDS[self.kind](self.url, _unpacked(file) if zstd else file)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise InvalidInputError(f"{self.url} cannot be read: {reason}") from error
 
 
-def find(places: Sequence[str]) -> list[Source]:
+def _unpacked(file: Any) -> io.BufferedReader:
+    """What is in a file of Zstandard, however many frames it has."""
+    return io.BufferedReader(pyarrow().CompressedInputStream(file, "zstd"))
+
+
+def find(places: Sequence[str], *, apart_from: str | None = None) -> list[Source]:
     """The files that `places` name, in the order of their names within each place.
+
+    Of a folder those of a kind that can be read; what is hidden, or in a hidden folder, by a name
+    that begins with a dot or an underscore, is left out, and by a glob too.
 
     Args:
         places: files, folders, globs; paths or URLs that fsspec knows.
+        apart_from: a folder whose files are none of them, even if it is in one of `places`.
 
     Raises:
-        InvalidInputError: there is no file, or one of a kind that cannot be read.
+        InvalidInputError: there is no file, or one of a kind that cannot be read, or one twice.
     """
     import fsspec
 
-    found = []
+    found: dict[str, Source] = {}
     for place in places:
         try:
             system, path = fsspec.core.url_to_fs(place)
+            other = _path_on(system, apart_from)
             if system.isdir(path):
-                names = [one for one in system.find(path) if _kind_of(one) and not _hidden(one)]
-            elif any(sign in path for sign in "*?["):
-                names = system.glob(path)
+                names = [one for one in system.find(path) if _kind_of(one)]
+                names = _of_the_input(names, path, other)
+            elif match := GLOB.match(path):
+                names = _of_the_input(system.glob(path), match[1] or "", other)
+                names = [one for one in names if not system.isdir(one)]
             else:
                 names = [path] if system.exists(path) else []
             sizes = [system.info(name).get("size") for name in names]
@@ -96,8 +113,19 @@ def find(places: Sequence[str]) -> list[Source]:
                     f"{name} is of no kind that is read; give {', '.join(SUFFIXES)}, packed or not"
                 )
             local = "file" in (system.protocol, *system.protocol)
-            found.append(Source(name if local else system.unstrip_protocol(name), size, kind))
-    return found
+            url = name if local else system.unstrip_protocol(name)
+            if url in found:
+                raise InvalidInputError(f"{url} is given twice; name it once")
+            found[url] = Source(url, size, kind)
+    return [*found.values()]
+
+
+def _path_on(system: Any, place: str | None) -> str | None:
+    """Of a place, where it is on this file system."""
+    import fsspec
+
+    there, path = fsspec.core.url_to_fs(place) if place else (None, "")
+    return path.rstrip("/") if there == system else None
 
 
 def _kind_of(name: str) -> str | None:
@@ -107,8 +135,15 @@ def _kind_of(name: str) -> str | None:
     return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
 
 
-def _hidden(name: str) -> bool:
-    return name.rsplit("/", 1)[-1].startswith((".", "_"))
+def _of_the_input(names: Iterable[str], folder: str, output: str | None) -> list[str]:
+    """Those that are not hidden below `folder`, nor in the output, where that is below it."""
+    inside = output if output and output.startswith(f"{folder}/") else None
+    return [
+        name
+        for name in names
+        if not any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/"))
+        and not (inside and name.startswith(f"{inside}/"))
+    ]
 
 
 def _json_lines(url: str, file: Any) -> Iterator[Row]:
@@ -133,22 +168,28 @@ def _json_lines(url: str, file: Any) -> Iterator[Row]:
 def _csv(url: str, file: Any, *, delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        rows = csv.reader(text, delimiter=delimiter)
-        names: list[str] = []
+        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        names: list[str] | None = None
+        nameless = ""
         while True:
+            fault, first = "", rows.line_num + 1
+            values: list[str] = []
             try:
                 values = next(rows)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Row(url, rows.line_num, error=f"no CSV: {error}")
+                lines = f"lines {first} to {rows.line_num}: " if rows.line_num > first else ""
+                fault = f"no CSV: {lines}{error} (within quotes, a quote is doubled)"
+            if not values and not fault:
                 continue
-            if not values:
-                continue
-            if not names:
-                names = values
-            elif any("\udc80" <= sign <= "\udcff" for value in values for sign in value):
-                yield Row(url, rows.line_num, error="not UTF-8")
+            if any("\udc80" <= sign <= "\udcff" for value in values for sign in value):
+                fault = "not UTF-8"
+            if names is None:
+                names = [one if values.count(one) == 1 else f"{one} (twice)" for one in values]
+                nameless = fault and f"the first row, which names the columns: {fault}"
+            elif fault or nameless:
+                yield Row(url, rows.line_num, error=nameless or fault)
             elif len(values) != len(names):
                 yield Row(url, rows.line_num, error=f"{len(values)} fields instead of {len(names)}")
             else:
@@ -172,9 +213,21 @@ def _parquet(url: str, file: Any) -> Iterator[Row]:
                 except UnicodeDecodeError as error:
                     yield Row(url, number, error=f"not UTF-8: {error.reason}")
                 else:
-                    yield Row(url, number, fields)
+                    yield Row(url, number, {name: _text(one) for name, one in fields.items()})
     except arrow.ArrowException as error:
         raise InvalidInputError(f"{url} cannot be read as Parquet: {error}") from error
+
+
+def _text(value: Any) -> Any:
+    """As text what some writers of Parquet put down as bytes, where it is text."""
+    if isinstance(value, list):
+        return [_text(one) for one in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            pass
+    return value
 
 
 def pyarrow() -> Any:
@@ -188,7 +241,7 @@ def pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingDependencyError(
-            "Parquet needs pyarrow: pip install 'qwen3-ascend-rerank[batch]', or use .jsonl"
+            "Parquet and .zst need pyarrow: pip install 'qwen3-ascend-rerank[batch]', or use .jsonl"
         ) from error
     return pyarrow
 

@@ -13,6 +13,8 @@ from ..prompts.fields import with_fields
 from ..prompts.request import RerankRequest
 from .sources import Row
 
+SHOWN = 30
+"""Columns that are named where one is missing, and characters of each."""
 TEXT_FIELDS = ("text", "page_content", "content")
 """Where the text of a document that is an object is looked for, in this order."""
 
@@ -75,37 +77,72 @@ class Task:
         return self.request.id if self.request else None
 
 
-def tasks(rows: Iterable[Row], columns: Columns) -> Iterator[Task]:
+def tasks(rows: Iterable[Row], columns: Columns, *, for_run: bool = False) -> Iterator[Task]:
     """The requests in `rows`, in order.
 
     A row with the column of documents is a request; of rows with one document each, those that
-    follow each other with the same id, or the same query where there is none, are one.
+    follow each other with the same id, or the same query where there is none, are one. What cannot
+    be read among them parts none.
+
+    Args:
+        rows: of the input.
+        columns: what they are called.
+        for_run: whether the results become a run, which has each id once and no white space in it.
     """
-    number = 0
+    queries: set[str] | None = set() if for_run else None
+    for number, together in enumerate(_together(rows, columns)):
+        if _is_pair(together[0], columns):
+            task = _of_pairs(number, together, columns, for_run=for_run)
+        else:
+            task = _of_row(number, together[0], columns)
+        if queries is not None and task.request is not None:
+            try:
+                _named_once(number if task.id is None else task.id, queries, columns.id)
+            except InvalidInputError as error:
+                task.rejects.append(Reject(task.file, task.row, str(error), task.id))
+                task.request = None
+        yield task
+
+
+def _together(rows: Iterable[Row], columns: Columns) -> Iterator[list[Row]]:
+    """The rows of each request."""
     pairs: list[Row] = []
-
-    def collected() -> Iterator[Task]:
-        nonlocal number
-        if pairs:
-            yield _of_pairs(number, list(pairs), columns)
-            number += 1
-            pairs.clear()
-
+    group: object = None
     for row in rows:
-        if columns.documents not in row.fields and columns.document in row.fields:
-            if pairs and _group(pairs[-1], columns) != _group(row, columns):
-                yield from collected()
+        if pairs and (not row.fields or (_is_pair(row, columns) and _group(row, columns) == group)):
             pairs.append(row)
             continue
-        yield from collected()
-        yield _of_row(number, row, columns)
-        number += 1
-    yield from collected()
+        if pairs:
+            yield pairs
+            pairs = []
+        if _is_pair(row, columns):
+            pairs, group = [row], _group(row, columns)
+        else:
+            yield [row]
+    if pairs:
+        yield pairs
+
+
+def _is_pair(row: Row, columns: Columns) -> bool:
+    return columns.documents not in row.fields and columns.document in row.fields
 
 
 def _group(row: Row, columns: Columns) -> object:
-    id_, query = row.fields.get(columns.id), row.fields.get(columns.query)
-    return repr(query) if id_ is None else (repr(id_),)
+    id_, query, instruction = map(row.fields.get, (columns.id, columns.query, columns.instruction))
+    return (repr(query), repr(instruction)) if id_ is None else repr(id_)
+
+
+def _named_once(id_: Any, taken: set[str], name: str) -> None:
+    """Check an id of a run."""
+    text = str(id_)
+    if len(text.split()) != 1 or text != text.strip():
+        raise InvalidInputError(f"{name} is {described(id_)}; in a run it has no white space")
+    if text in taken:
+        raise InvalidInputError(
+            f"{name} {text} is there before, and a run has it once; sort the rows by it, keep one, "
+            "or use another format"
+        )
+    taken.add(text)
 
 
 def _of_row(number: int, row: Row, columns: Columns) -> Task:
@@ -124,22 +161,32 @@ def _of_row(number: int, row: Row, columns: Columns) -> Task:
     return task
 
 
-def _of_pairs(number: int, rows: list[Row], columns: Columns) -> Task:
-    first = rows[0]
-    task = Task(number, first.file, first.number)
-    texts, query, id_ = [], "", first.fields.get(columns.id)
+def _of_pairs(number: int, rows: list[Row], columns: Columns, *, for_run: bool) -> Task:
+    task = Task(number, rows[0].file, rows[0].number)
+    texts: list[str] = []
+    names: set[str] = set()
+    first: Row | None = None
+    """That can be used."""
     for place, row in enumerate(rows):
+        id_, document_id = map(row.fields.get, (columns.id, columns.document_id))
         try:
             fields = _fields(row)
-            asked = _same(_text(fields, columns.query), query, first)
+            _text(fields, columns.query)
+            if first:
+                _demand_same(fields, first, (columns.query, columns.instruction))
             text = _document(fields[columns.document], columns.document, columns.fields)
-            texts.append(with_fields(text, row.fields, columns.fields))
-            query = asked
-            task.places.append(place)
-            task.document_ids.append(row.fields.get(columns.document_id))
-        except InvalidInputError as error:  # noqa: PERF203 - each row has its own
+            if for_run:
+                known = place if document_id is None else document_id
+                _named_once(known, names, columns.document_id)
+        except InvalidInputError as error:
             task.rejects.append(Reject(row.file, row.number, str(error), id_))
-    if texts:
+            continue
+        first = first or row
+        texts.append(with_fields(text, fields, columns.fields))
+        task.places.append(place)
+        task.document_ids.append(document_id)
+    if first:
+        query, id_ = first.fields[columns.query], first.fields.get(columns.id)
         task.request = RerankRequest(query, texts, id_, **_instruction(first.fields, columns))
     return task
 
@@ -150,18 +197,24 @@ def _fields(row: Row) -> Mapping[str, Any]:
     return row.fields
 
 
-def _same(query: str, before: str, first: Row) -> str:
-    if before and query != before:
-        raise InvalidInputError(
-            f"the id is that of row {first.number}, and the query is another one; give it an id "
-            "of its own"
-        )
-    return query
+def _demand_same(fields: Mapping[str, Any], first: Row, names: Iterable[str]) -> None:
+    for name in names:
+        if fields.get(name) != first.fields.get(name):
+            raise InvalidInputError(
+                f"the id is that of row {first.number}, and the {name} is another one; give it an "
+                "id of its own"
+            )
+
+
+def _missing(name: str, fields: Mapping[str, Any]) -> InvalidInputError:
+    shown = [one if len(one) <= SHOWN else f"{one[:SHOWN]}..." for one in [*fields][:SHOWN]]
+    more = f" and {len(fields) - len(shown)} more" if len(fields) > len(shown) else ""
+    return InvalidInputError(f"no column {name}; there are {', '.join(shown) or 'none'}{more}")
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     if name not in fields:
-        raise InvalidInputError(f"no column {name}; there are {', '.join(fields) or 'none'}")
+        raise _missing(name, fields)
     value = fields[name]
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError(f"{name} is {described(value)}; it takes a text that is not empty")
@@ -170,12 +223,12 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 def _documents(fields: Mapping[str, Any], name: str, read: Sequence[str]) -> list[str]:
     if name not in fields:
-        raise InvalidInputError(f"no column {name}; there are {', '.join(fields) or 'none'}")
+        raise _missing(name, fields)
     value = fields[name]
     if isinstance(value, str):  # in CSV
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidInputError(f"{name} is {described(value)}; it takes a list") from None
     if not isinstance(value, list):
         raise InvalidInputError(f"{name} is {described(value)}; it takes a list")

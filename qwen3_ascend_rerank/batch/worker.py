@@ -19,7 +19,7 @@ class BlockWorker:
     reranker: Reranker
     texts: bool
     """Whether the documents' texts stand in the results."""
-    _maker: Maker | None = field(default=None, init=False)
+    _makers: tuple[Maker, ...] = field(default=(), init=False)
 
     def introduce(self) -> RankedBlock:
         """A block of nothing, by which to know who scores."""
@@ -37,14 +37,14 @@ class BlockWorker:
             return RankedBlock(block.number, error=error)
 
     def _begin_anew(self) -> None:
-        before, self.reranker, self._maker = self.reranker, copy.copy(self.reranker), None
+        before, self.reranker, self._makers = self.reranker, copy.copy(self.reranker), ()
         before.close()
 
     def _ranked(self, block: Block) -> RankedBlock:
-        if self._maker is None:
-            self._maker = Maker.of(self.reranker)
-        (ranked,) = rank_blocks(self.reranker, [block], lambda _: None, texts=self.texts)
-        ranked.maker = self._maker
+        if not self._makers:
+            self._makers = Maker.all_of(self.reranker)
+        (ranked,) = rank_blocks(self.reranker, [block], None, texts=self.texts)
+        ranked.makers = self._makers
         return ranked
 
 

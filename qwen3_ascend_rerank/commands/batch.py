@@ -209,10 +209,9 @@ def batch(
     console = messages()
 
     def tell(report: BatchReport) -> None:
-        rate = report.pairs / report.seconds if report.seconds else 0
         line = (
             f"{counted(report.blocks, 'block')}: {counted(report.requests, 'request')}, "
-            f"{counted(report.rejects, 'row')} refused, {rate:,.0f} pairs/s"
+            f"{counted(report.rejects, 'row')} refused, {report.pairs_a_second:,.0f} pairs/s"
         )
         console.print(Text(line, "dim"))
 

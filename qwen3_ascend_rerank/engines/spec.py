@@ -27,6 +27,12 @@ ENGINES = {
     SERVED: ("served.engine", "ServedEngine"),
 }
 """Engine name → module of this package and class in it; imported when first used."""
+SEVERAL_DEVICES = (
+    "engine_options has devices; one engine runs on one device or, with vLLM's "
+    "tensor_parallel_size, on several as one. For a copy of the model on each of N: "
+    "`qwen3-rerank serve MODEL --replicas N` and Reranker(base_url=...); for files "
+    "`qwen3-rerank batch --replicas N`, in Python LocalProcesses(N)"
+)
 _SALT = os.urandom(16)
 
 
@@ -118,6 +124,8 @@ class EngineSpec:
                 f"engine_options has {', '.join(taken)}, which the Reranker itself sets; "
                 "pass it there"
             )
+        if "devices" in self.options:
+            raise InvalidInputError(SEVERAL_DEVICES)
         if not takes_any and (unknown := sorted(set(self.options) - known)):
             near = nearest(unknown[0], known)
             hint = f"did you mean {near}? It takes" if near else "it takes"

@@ -1,6 +1,8 @@
 """Jobs: everything once, in order, and on from where a run stopped."""
 
+import asyncio
 import csv
+import json
 import random
 import signal
 import subprocess
@@ -14,8 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_ascend_rerank import DEFAULT_INSTRUCTION, EngineError, InvalidInputError, Reranker
-from qwen3_ascend_rerank.batch import BatchReport, run_batch
+from qwen3_ascend_rerank import (
+    DEFAULT_INSTRUCTION,
+    CascadeReranker,
+    EngineError,
+    InvalidInputError,
+    Reranker,
+)
+from qwen3_ascend_rerank.batch import BatchReport, LocalProcesses, run_batch
 from qwen3_ascend_rerank.prompts import PromptBatch
 from qwen3_ascend_rerank.results.calibration import Calibration
 from qwen3_ascend_rerank.testing import FakeEngine
@@ -107,6 +115,33 @@ def test_csv_and_parquet_have_a_row_a_pair(tmp_path: Path, ranker: Reranker) -> 
     assert [row["score"] for row in tables[0].to_pylist()] == [
         float(row["score"]) for row in written
     ]
+
+
+def test_a_run_has_each_id_once(tmp_path: Path, ranker: Reranker) -> None:
+    rows = [
+        {"id": query, "query": f"query {query}", "document": "a" * n, "document_id": document}
+        for n, (query, document) in enumerate(
+            [("q1", "d1"), ("q1", "d1"), ("q1", None), ("q2", "d1"), ("q1", "d2")]
+        )
+    ]
+    file, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out"
+    report = run_batch(ranker, file, str(out), output_format="trec", block=1)
+    assert (report.requests, report.rejects) == (2, 2)
+    cells = [
+        line.split() for file in sorted(out.glob("part*")) for line in file.read_text().splitlines()
+    ]
+    assert [(query, document) for query, _, document, *_ in cells] == [
+        ("q1", "2"),
+        ("q1", "d1"),
+        ("q2", "d1"),
+    ]
+
+
+def test_a_folder_may_hold_its_own_output(tmp_path: Path, ranker: Reranker) -> None:
+    write(tmp_path / "in.jsonl", some(3))
+    for before in (0, 2):
+        report = run_batch(ranker, str(tmp_path), str(tmp_path / "out"), block=2)
+        assert (report.requests, report.blocks_before) == (3, before)
 
 
 def test_a_calibrated_job_says_how_relevant_and_goes_on_with_no_other_calibration(
@@ -303,3 +338,75 @@ def test_where_the_best_passage_is_stands_in_the_results(tmp_path: Path, kind: s
     with Reranker(engine, max_length=200) as reranker:
         with pytest.raises(InvalidInputError, match="begun with long_documents"):
             run_batch(reranker, file, str(out), output_format=kind)
+
+
+class TestACascade:
+    """Its first stage is sure of what is short, its last of what has a needle."""
+
+    def stages(self, keep: int = 2, *, first: float = -1.0) -> CascadeReranker:
+        small = Reranker(FakeEngine(lambda _, text: first * len(text)))
+        large = Reranker(FakeEngine(lambda _, text: 5.0 if "needle" in text else -5.0))
+        return CascadeReranker([(small, keep), large])
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> str:
+        documents = ["hay " * 9, "a needle", "hay", "a needle in " + "hay " * 20]
+        rows = [{"id": n, "query": f"needle {n}?", "documents": documents} for n in range(5)]
+        return write(tmp_path / "in.jsonl", rows)
+
+    def test_ranks_files_and_says_whose_score_it_is(self, tmp_path: Path, file: str) -> None:
+        with self.stages() as cascade:
+            report = run_batch(cascade, file, str(tmp_path / "out"), block=2)
+            alone = cascade.rerank("needle 0?", json.loads(read_first(file))["documents"])
+        assert (report.requests, report.pairs) == (5, 5 * (4 + 2))
+        for line in lines(tmp_path / "out"):
+            found = [(one["index"], one["stage"], one["score"]) for one in line["results"]]
+            assert found == [(one.index, one.stage, one.score) for one in alone]
+            assert found[0][:2] == (1, 2)
+
+    # 9 are more documents than by which models are known: the first stage has to be asked itself.
+    @pytest.mark.parametrize("keep", [2, 9])
+    def test_goes_on_with_the_same_stages_alone(self, tmp_path: Path, file: str, keep: int) -> None:
+        out = tmp_path / "out"
+        with self.stages(keep) as cascade:
+            run_batch(cascade, file, str(out), block=2)
+        (out / "part-00001.jsonl").unlink()
+        with self.stages(keep, first=-1.1) as cascade:
+            with pytest.raises(InvalidInputError, match="in stage 1 that answers otherwise"):
+                run_batch(cascade, file, str(out), block=2)
+        with self.stages(3) as cascade, pytest.raises(InvalidInputError, match="begun with keep"):
+            run_batch(cascade, file, str(out), block=2)
+        with self.stages(keep) as cascade:
+            report = run_batch(cascade, file, str(out), block=2)
+        assert (report.blocks, report.blocks_before) == (3, 2)
+
+    def test_runs_in_one_process(self, tmp_path: Path, file: str) -> None:
+        with self.stages() as cascade, pytest.raises(InvalidInputError, match="one process"):
+            run_batch(cascade, file, str(tmp_path / "out"), workers=LocalProcesses(2))
+
+
+def read_first(file: str) -> str:
+    return Path(file).read_text().splitlines()[0]
+
+
+def test_the_speed_is_that_of_ranking(tmp_path: Path) -> None:
+    class Slow(FakeEngine):
+        async def start(self) -> None:
+            await asyncio.sleep(0.5)
+            await super().start()
+
+    told: list[BatchReport] = []
+    file = write(tmp_path / "in.jsonl", [{"query": "bad"}, *some(2)])
+    with Reranker(Slow(by_length)) as reranker:
+        report = run_batch(
+            reranker,
+            file,
+            str(tmp_path / "out"),
+            block=1,
+            on_block=lambda r: told.append(replace(r)),
+        )
+        again = run_batch(reranker, file, str(tmp_path / "out"), block=1)
+    assert report.seconds - report.ranking_seconds >= 0.5
+    assert report.pairs_a_second == report.pairs / report.ranking_seconds
+    assert [one.pairs_a_second > 0 for one in told] == [False, True, True]
+    assert (again.pairs, again.pairs_a_second) == (0, 0.0)

@@ -42,7 +42,7 @@ class TestOnRay:
     def _cluster(self) -> Iterator[None]:
         ray = pytest.importorskip("ray")
         pytest.importorskip("ray.data")
-        ray.init(num_cpus=3, include_dashboard=False, object_store_memory=200_000_000)
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
         yield
         ray.shutdown()
 
@@ -54,7 +54,10 @@ class TestOnRay:
             run_batch(reranker, file, str(folder / "out"), block=BLOCK)
         return folder
 
-    @pytest.mark.parametrize("actors", [RayActors(1), RayActors(2), RayActors(3, least=1)])
+    # Two take all of the cores, and none is left for what reads.
+    @pytest.mark.parametrize(
+        "actors", [RayActors(1), RayActors(2), RayActors(3, least=1, cpus=0.5)], ids=repr
+    )
     def test_the_output_is_that_of_one_process(
         self, alone: Path, tmp_path: Path, actors: RayActors
     ) -> None:

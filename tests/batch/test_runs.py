@@ -84,15 +84,6 @@ def test_what_is_no_run_is_named(beir: Path, content: str, told: str) -> None:
         ran(beir)
 
 
-def test_a_document_may_be_in_a_run_once(beir: Path, tmp_path: Path) -> None:
-    rows = [{"id": "q", "query": "q", "document": "a", "document_id": "d"}] * 2
-    file = tmp_path / "pairs.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with Reranker(FakeEngine()) as reranker:
-        with pytest.raises(InvalidInputError, match="'q' has a document_id twice"):
-            run_batch(reranker, str(file), str(tmp_path / "twice"), output_format="trec")
-
-
 def test_a_run_goes_to_other_processes_too(beir: Path) -> None:
     beside = RunInput(str(beir / "queries.tsv"), str(beir / "corpus.jsonl.gz"))
     with Reranker("lexical") as reranker:

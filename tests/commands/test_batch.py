@@ -1,6 +1,7 @@
 """`qwen3-rerank batch`."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def test_ranks_files_and_goes_on_with_them(place: Path) -> None:
     done = run("in.jsonl", "out", "--model", "lexical", "--top-n", "1")
     assert done.exit_code == 0
     assert "1 block: 2 requests, 1 row refused" in done.stderr
+    assert re.search(r"[1-9]\d* pairs/s", done.stderr)  # loading left out
     assert "1 row was refused; out/rejects-*.jsonl say why" in done.stderr
     written = [
         json.loads(line) for line in (place / "out/part-00000.jsonl").read_text().splitlines()

@@ -6,6 +6,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -245,6 +246,16 @@ def test_names_that_say_the_same_everywhere_stay(
 @pytest.mark.parametrize("name", ["~nobody-of-that-name/m", "a\0b", "x" * 5000, "./" + "y" * 5000])
 def test_names_that_no_folder_can_have_are_no_accident(name: str) -> None:
     assert Location.of(name).asked == name
+
+
+@pytest.mark.parametrize("engine", ["torch", "vllm"])
+def test_one_engine_for_several_devices_names_what_there_is_for_them(engine: Any) -> None:
+    devices = {"devices": ["npu:0", "npu:1"]}
+    with Reranker("lexical", engine=engine, engine_options=devices) as reranker:
+        with pytest.raises(
+            InvalidInputError, match=r"serve MODEL --replicas N.*LocalProcesses\(N\)"
+        ):
+            reranker.start()
 
 
 def test_what_the_reranker_sets_is_no_engine_option() -> None:
