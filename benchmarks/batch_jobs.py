@@ -34,6 +34,8 @@ import psutil
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.batch import BatchReport, LocalProcesses, RayActors, run_batch
 
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+"""Ray's workers would step back for whatever else the machine does."""
 WORDS = ("bread", "capital", "city", "flour", "moon", "old", "river", "runs", "sea", "北京", "首都")
 DOCUMENTS, BLOCK = 20, 20
 CALLERS = 32
@@ -152,7 +154,7 @@ def _peak() -> int:
 def apart(what: str, *arguments: str) -> dict[str, Any]:
     """`job` or `loop` in a process of its own."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.batch_jobs", "--only", what]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | ENVIRONMENT
     done = subprocess.run(  # noqa: S603 - this file
         [*command, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )

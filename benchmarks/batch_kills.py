@@ -1,8 +1,9 @@
 """Jobs that are killed at random moments: is what they leave that of a job that was not?
 
 The lexical model on the torch engine, with one thread and `reproducible`, so that outputs can be
-compared byte by byte. Each life of a job ends by SIGKILL at a random moment of it, loading
-included, until there were `--times` of them; a job that was done before is followed by another.
+compared byte by byte. Each life of a job ends by SIGKILL at a random moment, while it loads or
+after a random number of blocks, until there were `--times` of them; a job that was done before is
+followed by another.
 
     python -m benchmarks.batch_kills                  all ways but those on Ray
     python -m benchmarks.batch_kills run-on-ray actor
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
@@ -36,7 +38,7 @@ from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.batch import LocalProcesses, RayActors, run_batch
 from qwen3_ascend_rerank.batch.job import Workers
 
-from .batch_jobs import requests
+from .batch_jobs import ENVIRONMENT, requests
 
 BLOCK = 10
 BAD = {"id": "bad", "query": "no documents"}
@@ -45,7 +47,7 @@ WORKERS: dict[str, Workers | None] = {
     "two processes": LocalProcesses(2),
     "two actors": RayActors(2),
 }
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds, after which what should have happened never will."""
 
 
@@ -81,7 +83,7 @@ def begun(file: Path, out: Path, workers: str) -> psutil.Popen:
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.batch_kills", "--job"]
     return psutil.Popen(
         [*command, str(file), str(out), workers],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -109,7 +111,8 @@ class Killing:
         until(lambda: parts(out) > 0 or not alive(run))
         self.loading = time.perf_counter() - began
         self._done(run)
-        self.ranking = time.perf_counter() - began - self.loading
+        self.blocks = parts(out)
+        self.a_block = (time.perf_counter() - began - self.loading) / self.blocks
 
     def whole(self) -> dict[str, Any]:
         """Kill as often as was said, and have every job done."""
@@ -128,18 +131,14 @@ class Killing:
             "runs": self.runs,
             "processes_that_stayed": self.stayed,
             "loading_seconds": round(self.loading, 1),
-            "ranking_seconds": round(self.ranking, 1),
+            "seconds_a_block": round(self.a_block, 3),
         }
 
     def _killed(self, run: psutil.Popen, out: Path) -> list[psutil.Process]:
         """Kill during this run; what it had started by then."""
         others: list[psutil.Process] = []
-        # A life does its part of the job, on the average; so the kills are all over it.
-        longest = self.loading + 2 * self.ranking / self.times
-        while self.kills < self.times:
+        while self.kills < self.times and not self._ends_before_the_moment(run, out):
             before = parts(out)
-            if ends_within(run, self.chance.uniform(0, longest)):
-                break
             others = family(run)
             victims = [one for one in others if self.way.victim in command_of(one)]
             victim = self.chance.choice(victims) if self.way.victim and victims else run
@@ -148,8 +147,17 @@ class Killing:
             if victim is run or not self.way.goes_on:
                 break
             until(lambda seen=before: parts(out) > seen or not alive(run))
-            longest = self.loading / 2
         return others
+
+    def _ends_before_the_moment(self, run: psutil.Popen, out: Path) -> bool:
+        """Whether the run has ended when the next moment has come."""
+        # A life does its part of the job, on the average; so the kills are all over it.
+        more = self.chance.randint(0, max(1, math.ceil(2 * self.blocks / self.times)))
+        if not more:
+            return ends_within(run, self.chance.uniform(0, self.loading))
+        wanted = parts(out) + more
+        until(lambda: parts(out) >= wanted or not alive(run))
+        return ends_within(run, self.chance.uniform(0, self.a_block))
 
     def _done(self, run: psutil.Popen) -> bool:
         return bool(run.wait(PATIENCE) == 0)
@@ -244,7 +252,7 @@ def main() -> None:
     parser.add_argument("ways", nargs="*", default=["run", "worker", "run-of-two"])
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pairs", type=int, default=6000)
+    parser.add_argument("--pairs", type=int, default=4000)
     options = parser.parse_args()
     if options.job:
         job(*options.job)

@@ -13,7 +13,7 @@ import pytest
 from qwen3_ascend_rerank import EngineDeadError, InvalidInputError, Reranker
 from qwen3_ascend_rerank.batch import BatchReport, RayActors, run_batch
 from qwen3_ascend_rerank.errors import MissingDependencyError
-from tests.support.batches import questions, reproducible, same_output, write
+from tests.support.batches import NOT_NICE, questions, reproducible, same_output, write
 
 BLOCK = 4
 REQUESTS = [*questions(30), {"query": "bad"}, *questions(29)]
@@ -42,9 +42,11 @@ class TestOnRay:
     def _cluster(self) -> Iterator[None]:
         ray = pytest.importorskip("ray")
         pytest.importorskip("ray.data")
-        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
-        yield
-        ray.shutdown()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(*NOT_NICE)
+            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
+            yield
+            ray.shutdown()
 
     @pytest.fixture(scope="class")
     def alone(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -56,7 +58,9 @@ class TestOnRay:
 
     # Two take all of the cores, and none is left for what reads.
     @pytest.mark.parametrize(
-        "actors", [RayActors(1), RayActors(2), RayActors(3, least=1, cpus=0.5)], ids=repr
+        "actors",
+        [RayActors(1), RayActors(2), RayActors(3, least=1, cpus=0.5)],
+        ids=["one", "two", "one to three"],
     )
     def test_the_output_is_that_of_one_process(
         self, alone: Path, tmp_path: Path, actors: RayActors

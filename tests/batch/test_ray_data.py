@@ -7,6 +7,7 @@ import pytest
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.batch import Columns
 from qwen3_ascend_rerank.batch.ray_data import RerankStage
+from tests.support.batches import NOT_NICE
 
 arrow = pytest.importorskip("pyarrow")
 
@@ -60,9 +61,10 @@ def test_columns_have_the_names_that_they_are_given() -> None:
 
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore")
-def test_on_ray_with_two_actors() -> None:
+def test_on_ray_with_two_actors(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
+    monkeypatch.setenv(*NOT_NICE)
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
     try:
         many = [{**ROWS[n % 4], "id": n} for n in range(64)]

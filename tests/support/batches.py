@@ -9,6 +9,9 @@ from qwen3_ascend_rerank import Reranker
 
 WORDS = ("bread", "capital", "city", "flour", "moon", "old", "river", "runs", "sea", "北京", "首都")
 
+NOT_NICE = ("RAY_worker_niceness", "0")
+"""Ray's workers step back for all other programs, unless this variable says otherwise."""
+
 
 def write(file: Path, requests: list[Any]) -> str:
     """Requests as JSON lines; the file's name."""
