@@ -15,6 +15,8 @@ OLDEST_FRAMEWORKS := $(VENV)/oldest-frameworks
 STANDARD_SUITE := $(VENV)/standard-suite
 # A stand-in for an NPU: what imports torch_npu finds it there.
 CARD := tests/ascend/card
+# Releases of vllm-ascend, each with the vLLM and the transformers that it is made for.
+PAIRS := $(VENV)/ascend-pairs
 # SDKs and rerankers of others, which ask a real gateway; laid over it without what they depend on.
 CLIENTS := $(VENV)/clients
 # mteb, laid over it in the same way.
@@ -30,7 +32,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TOGETHER := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks test test-fast test-full dist dist-check lint format clean
+.PHONY: help demo notebooks test test-fast test-full dist dist-check ascend ascend-pairs lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -47,13 +49,14 @@ test: $(VENV)/test $(VENV)/vllm $(OLDEST)  ## Run every test
 		tests/conversion/test_convert.py
 	PYTHONPATH=$(CARD) $(PYTEST) tests/ascend/on_the_card
 	PYTHONPATH=$(CARD):$(OLDEST) $(PYTEST) tests/ascend/on_the_card/test_torch_engine.py -k "lexical and float16"
+	$(MAKE) --no-print-directory ascend-pairs
 
 test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on all: ROOM=prompts
 	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
 		tests/test_architecture.py tests/reranker tests/results tests/components
 
 test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES) $(MTEB)  ## Run the slow tests too, and those with other releases
-	$(PYTEST) -m full
+	$(PYTEST) -m full --ignore tests/ascend/test_pairs.py
 	PYTHONPATH=$(OLDEST_FRAMEWORKS) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m pytest integrations \
 		-W "ignore:The 'validate_default' attribute"
 	PYTHONPATH=$(STANDARD_SUITE) $(PYTEST) integrations/langchain/tests/integration_tests/test_langchain_standard.py \
@@ -77,6 +80,9 @@ dist-check: dist  ## Install what was built into fresh environments, and run the
 
 ascend: $(VENV)/test $(VENV)/vllm  ## Run every vllm-ascend that has a wheel, over a stand-in for its NPU
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.ascend.matrix
+
+ascend-pairs: $(VENV)/test $(VENV)/vllm  ## Run two of them, with the plan and without; what is downloaded is kept
+	ASCEND_PAIRS=$(PAIRS) $(PYTEST) tests/ascend/test_pairs.py -m full
 
 lint: $(VENV)/test  ## Check style, walls and types
 	$(BIN)/ruff format --check $(SOURCES)

@@ -11,6 +11,8 @@ from packaging.version import Version
 
 from .checkpoint import Checkpoint
 from .configuration import RENAMED, Configuration
+from .quantization import MODELSLIM, quantization_name, with_float_head
+from .weights import SCORE
 
 NEUTRAL: Mapping[str, Any] = MappingProxyType(
     {
@@ -50,6 +52,9 @@ def vllm_overrides(checkpoint: Checkpoint, transformers: str | None = None) -> d
         overrides |= configuration.rope.written_for(release)
     if checkpoint.labels and checkpoint.labels.count == 1 and not config.get("id2label"):
         overrides["num_labels"] = 1
+    quantization = checkpoint.quantization
+    if quantization_name(quantization) == MODELSLIM and SCORE not in quantization:
+        overrides["quantization_config"] = with_float_head(quantization)
     return overrides
 
 

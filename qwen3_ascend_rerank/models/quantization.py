@@ -21,6 +21,9 @@ the fields of ``quantization_config`` that say which layers those are not. By ot
 quantised layer has weights of other names, and vLLM refuses those that do not fit."""
 
 HEAD = SCORE.removesuffix(".weight")
+MODELSLIM = "ModelSlim"
+"""The method of a checkpoint that has no name for it; vLLM calls it by `BY_VLLM_ASCEND`."""
+BY_VLLM_ASCEND = "ascend"
 
 
 def read_quantization(folder: Path) -> dict[str, Any]:
@@ -47,7 +50,19 @@ def _read(file: Path) -> dict[str, Any]:
 
 def quantization_name(quantization: Mapping[str, Any]) -> str:
     """The method of `quantization`, e.g. ``awq``; empty where there is none."""
-    return str(quantization.get("quant_method", "ModelSlim")) if quantization else ""
+    return str(quantization.get("quant_method", MODELSLIM)) if quantization else ""
+
+
+def with_float_head(quantization: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``quantization_config`` of what ModelSlim says, and that the head for scores is no int8.
+
+    ModelSlim lists every layer, but the head is one that vLLM adds: vllm-ascend looks it up and
+    dies of a KeyError (``AscendModelSlimConfig.get_quant_method``). What is said of a weight is all
+    that it reads of a layer; without the rest, which is most of it, a command line can hold it.
+    """
+    weights = {name: kind for name, kind in quantization.items() if name.endswith(".weight")}
+    others = {name: kind for name, kind in quantization.items() if "." not in name}
+    return {**others, **weights, SCORE: "FLOAT", "quant_method": BY_VLLM_ASCEND}
 
 
 def check_quantized_head(

@@ -8,6 +8,7 @@ where either is broken. Whatever cannot be read is None.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import re
@@ -22,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from threading import Lock
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from ..bridge.forks import in_child
 from . import npu_smi
@@ -41,6 +43,9 @@ _FAMILIES = (
 On A3 servers npu-smi calls every chip plainly ``Ascend910``; the first generation has a suffix
 of its own (``910A``, ``910PremiumA``, ``910ProB``).
 """
+
+_BUILT_FOR = re.compile(r"^__(?:device_type|soc_version)__ *= *['\"]_?(\w+)['\"]", re.MULTILINE)
+"""What vllm-ascend's ``_build_info.py`` has: a family (``A2``, ``_310P``), in older ones a chip."""
 
 _GPU_ROW = re.compile(r"^GPU \d+: (.+?)(?: \(UUID: .*\))?\s*$", re.MULTILINE)
 _CANN_VERSION = re.compile(r"^version=(\S+)", re.MULTILINE | re.IGNORECASE)
@@ -91,6 +96,8 @@ class Machine:
     """Version of the CANN toolkit."""
     vllm: str | None = None
     vllm_ascend: str | None = None
+    built_for: str | None = None
+    """The family of chips that the installed vllm-ascend was built for."""
     torch: str | None = None
     torch_npu: str | None = None
     transformers: str | None = None
@@ -99,8 +106,14 @@ class Machine:
 
     @property
     def family(self) -> str | None:
-        """The chip's family (``A2``, ``A3``, ``310P``, ``A5``, ``910A``); None where unknown."""
-        return family_of(self.chip) if self.platform == "npu" and self.chip else None
+        """The chip's family (``A2``, ``A3``, ``310P``, ``A5``, ``910A``); None where unknown.
+
+        Where npu-smi does not tell, as in a container without it, vllm-ascend's build does: it runs
+        on no other.
+        """
+        if self.platform != "npu":
+            return None
+        return family_of(self.chip) if self.chip else self.built_for
 
     @property
     def best_engine(self) -> Literal["vllm", "torch"]:
@@ -167,6 +180,7 @@ def glance(
         cann=cann[1] if cann else None,
         vllm=vllm,
         vllm_ascend=vllm_ascend,
+        built_for=_built_for(packages) if vllm_ascend else None,
         torch=package_version("torch", packages),
         torch_npu=package_version("torch-npu", packages),
         transformers=package_version("transformers", packages),
@@ -311,6 +325,28 @@ def package_version(name: str, packages: Sequence[str] | None) -> str | None:
     found = metadata.distributions(name=name, path=path)
     # A half-removed package leaves a folder without metadata, and so without a version.
     return next((one.metadata["Version"] for one in found if "Version" in one.metadata), None)
+
+
+def _built_for(packages: Sequence[str] | None) -> str | None:
+    """The family of chips of the vllm-ascend below `packages`, which its build has written down."""
+    path = list(sys.path if packages is None else packages)
+    for one in metadata.distributions(name="vllm-ascend", path=path):
+        for folder in (Path(str(one.locate_file(""))), _linked(one)):
+            with contextlib.suppress(OSError):
+                text = (folder / "vllm_ascend/_build_info.py").read_text(encoding="utf-8")
+                if said := _BUILT_FOR.search(text):
+                    families = {name for name, _ in _FAMILIES}
+                    return said[1] if said[1] in families else family_of(said[1])
+    return None
+
+
+def _linked(distribution: metadata.Distribution) -> Path:
+    """The folder of an editable installation, as vllm-ascend's images have it."""
+    try:
+        url = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
+    except ValueError:
+        url = ""
+    return Path(unquote(urlsplit(url).path) or os.devnull)
 
 
 def _vllm(packages: Sequence[str] | None) -> tuple[str | None, bool]:

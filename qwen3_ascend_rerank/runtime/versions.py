@@ -62,6 +62,13 @@ def by_modelslim(situation: Situation) -> bool:
     return bool(described) and "quant_method" not in described
 
 
+def scaled_by_token(situation: Situation) -> bool:
+    """ModelSlim's W8A8 with scales of activations on the fly, on another card than a 310P."""
+    described = situation.request.quantization
+    dynamic = by_modelslim(situation) and "W8A8_DYNAMIC" in described.values()
+    return dynamic and not on_310p(situation)
+
+
 def made_up_weights(situation: Situation) -> bool:
     """The weights are not those of the checkpoint."""
     return bool(situation.option("load_format") == "dummy")
@@ -231,6 +238,14 @@ HAZARDS = (
         source="vllm-project/vllm-ascend, guide Quantization",
     ),
     Hazard(
+        vllm_ascend=Releases(),
+        when=scaled_by_token,
+        fault="the kernel for int8 weights of ModelSlim takes no scales in float16, and the engine "
+        "dies",
+        effects=(Force("dtype", "bfloat16"),),
+        source="vllm-project/vllm-ascend#12907",
+    ),
+    Hazard(
         vllm=Releases(until="0.10"),
         platforms=NPU | CUDA,
         when=reduced_precision,
@@ -345,16 +360,16 @@ HAZARDS = (
     Hazard(
         vllm_ascend=Releases(until="0.14"),
         when=on_310p,
-        fault="nothing is known of pooling models on 310P here",
-        effects=(Warn("vllm-ascend 0.20.2rc1 and newer support them"),),
-        source="vllm-project/vllm-ascend, vllm_ascend/_310p",
+        fault="310P cannot: the worker starts with an operator that it lacks, _npu_matmul_add_fp32",
+        effects=(Refuse('use vllm-ascend 0.23.0 (0.20.2rc1 or newer), or engine="torch"'),),
+        source="vllm-project/vllm-ascend#6199",
     ),
     Hazard(
         vllm_ascend=Releases("0.14", until="0.20.2rc1"),
         when=on_310p,
         fault="310P cannot run pooling models",
         effects=(Refuse('use vllm-ascend 0.23.0 (0.20.2rc1 or newer), or engine="torch"'),),
-        source="vllm-project/vllm-ascend, vllm_ascend/_310p/attention/attention_mask.py",
+        source="vllm-project/vllm-ascend#6471; measured with 0.18.0",
     ),
     Hazard(
         vllm_ascend=Releases(),

@@ -3,6 +3,7 @@
     python -m tests.ascend.matrix                    every pair
     python -m tests.ascend.matrix 0.13.0 0.23.0      these; the others keep their columns
     python -m tests.ascend.matrix --part commands    a part; the other keeps its rows
+    python -m tests.ascend.matrix --row lexical      a row of the engine's part
 
 A pair takes some minutes and about 700 MB, which are given back afterwards unless ``ASCEND_PAIRS``
 names a folder in which pairs are kept. What is printed on the way is in ``build/ascend-matrix``.
@@ -25,12 +26,12 @@ from typing import Any
 
 from qwen3_ascend_rerank import Reranker
 from tests.support.pairs import QUERIES, log_odds, make_documents
-from tests.support.variants import Variant, write
+from tests.support.variants import Variant, quantise_by_modelslim, unquantised, write
 
 from . import commands, page
 from .pairs import PAIRS, ROOT, Pair, UnavailableError, environment, folder_of
 from .running import started
-from .scenarios import DIES, MODELS, RIGHT, WRONG, Scenario, scenarios
+from .scenarios import DIES, MODELS, MODELSLIM, REFUSED, RIGHT, WRONG, Scenario, scenarios
 from .trial import HEADING, LENGTH
 
 PARTS = ENGINE, COMMANDS = "engine", "commands"
@@ -39,6 +40,8 @@ NEAR = 0.05
 """How far float16 may lie from float32, in log-odds: they are of the size of 10, it has 11 bits."""
 SCENARIO_SECONDS = 400.0
 """How long an engine may take, from its start to its end."""
+NEAR_INT8 = 0.5
+"""And how far int8 activations may, where the weights are int8 in both."""
 CALLS = 7
 """Calls of a scenario that are compared."""
 
@@ -53,17 +56,25 @@ Found = dict[str, Any]
 
 
 @contextmanager
-def prepared(models: Sequence[str] = MODELS) -> Iterator[Found]:
-    """Models, documents of very different lengths, and the torch engine's log-odds of them."""
-    documents = make_documents(56, longest=120)
+def prepared(models: Sequence[str] = (*MODELS, MODELSLIM), short: int = 56) -> Iterator[Found]:
+    """Models, documents of very different lengths, and the torch engine's log-odds of them.
+
+    Four documents are long beside the `short` ones.
+    """
+    documents = make_documents(short, longest=120)
     documents += [" ".join(["Beijing", "moon"] * count) for count in (150, 220, 300, 390)]
     with tempfile.TemporaryDirectory() as home:
         folders = {"lexical": "lexical"}
         for name, variant in VARIANTS.items():
             if name in models:
                 folders[name] = str(write(variant, Path(home) / name))
+        to_read = dict(folders)
+        if MODELSLIM in models:
+            folder = write(VARIANTS["original"], Path(home) / MODELSLIM)
+            to_read[MODELSLIM] = str(unquantised(quantise_by_modelslim(folder)))
+            folders[MODELSLIM] = str(folder)
         expected = {}
-        for kind, model in folders.items():
+        for kind, model in to_read.items():
             options = {"device": "cpu", "dtype": "float32"}
             with Reranker(
                 model, engine="torch", max_length=LENGTH, engine_options=options, selfcheck="off"
@@ -145,18 +156,22 @@ def changed(found: Found) -> dict[str, Any]:
 
 
 def outcome(found: Found | None) -> str:
-    """What came of a scenario: `RIGHT`, `WRONG` or `DIES`."""
+    """What came of a scenario: `RIGHT`, `WRONG`, `DIES` or `REFUSED`."""
     if not found or "error" in found:
         return DIES
-    near = all(one <= NEAR for one in differences(found).values())
+    if "refused" in found:
+        return REFUSED
+    limit = NEAR_INT8 if found["model"] == MODELSLIM else NEAR
+    near = all(one <= limit for one in differences(found).values())
     whole = len(differences(found)) == CALLS and not changed(found)
     return RIGHT if near and whole else WRONG
 
 
 def column(wanted: list[Scenario], found: dict[str, Found]) -> dict[str, str]:
     """A pair's cells of the engine's part, by the names of rows."""
-    first = found.get(MODELS[0], {})
-    cells = {page.ARGUMENTS: _arguments(first) if "asked" in first else page.NO, "chunks": page.OFF}
+    cells = {}
+    if first := found.get(MODELS[0]):
+        cells = {page.ARGUMENTS: _arguments(first), "chunks": page.OFF}
     for one in wanted:
         cells[one.name] = _cell(found.get(one.name))
     return cells
@@ -164,6 +179,8 @@ def column(wanted: list[Scenario], found: dict[str, Found]) -> dict[str, str]:
 
 def _cell(found: Found | None) -> str:
     came = outcome(found)
+    if came == REFUSED:
+        return f"{page.FINE} {page.REFUSED}"
     if came == DIES or not found:
         return f"{page.BAD} {_short((found or {}).get('error', 'it did not run'))}"
     worst = max(differences(found).values(), default=0.0)
@@ -172,6 +189,8 @@ def _cell(found: Found | None) -> str:
 
 def _arguments(found: Found) -> str:
     """What the plan asked for, and whether vllm-ascend has it so."""
+    if "asked" not in found:
+        return page.NO
     asked = ", ".join(f"`{name}={value}`" for name, value in found["asked"].items())
     return f"{page.BAD} {changed(found)}" if changed(found) else f"{page.FINE} {asked}"
 
@@ -180,13 +199,15 @@ def _short(error: str) -> str:
     return re.sub(r"\s+", " ", error.splitlines()[0])[:80].replace("|", "/")
 
 
-def run(pair: Pair, content: Found, parts: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """A pair's cells, and what did not come as it must.
+def run(
+    pair: Pair, content: Found, parts: Sequence[str], rows: Sequence[str] = ()
+) -> tuple[dict[str, str], list[str]]:
+    """A pair's cells, and what did not come as it must; of `rows` alone where they are given.
 
     Raises:
         UnavailableError: its wheels cannot be had.
     """
-    logs = LOGS / pair.name
+    logs = LOGS / pair.name.replace(" ", "-")
     logs.mkdir(parents=True, exist_ok=True)
     for one in logs.glob("*.log"):
         one.unlink()
@@ -194,7 +215,7 @@ def run(pair: Pair, content: Found, parts: Sequence[str]) -> tuple[dict[str, str
     amiss: list[str] = []
     with folder_of(pair) as home:
         if ENGINE in parts:
-            wanted = scenarios(pair)
+            wanted = [one for one in scenarios(pair) if not rows or one.name in rows]
             found = tried(pair, home, content, wanted, logs)
             (logs / "found.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
             cells |= column(wanted, found)
@@ -216,13 +237,15 @@ def main() -> int:
     known = {pair.name: pair for pair in PAIRS}
     parser.add_argument("pairs", nargs="*", choices=[[], *known], help="default: all")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: both")
+    parser.add_argument("--row", action="append", default=[], help="default: all")
     options = parser.parse_args()
+    parts = [ENGINE] if options.row else options.part or PARTS
     columns = page.read()
     wrong = 0
     with prepared() as content:
         for name in options.pairs or known:
             try:
-                cells, amiss = run(known[name], content, options.part or PARTS)
+                cells, amiss = run(known[name], content, parts, options.row)
                 columns[name] = columns.get(name, {}) | cells
             except UnavailableError as error:
                 columns[name], amiss = {page.ARGUMENTS: f"{page.BAD} {error}"}, [str(error)]

@@ -6,19 +6,19 @@ from pathlib import Path
 
 from .commands import BAD, FINE, NAMES
 from .pairs import PAIRS, ROOT
-from .scenarios import AS_IT_STARTS, IN_CHUNKS, MODELS
+from .scenarios import AS_IT_STARTS, IN_CHUNKS, MODELS, MODELSLIM
 
 __all__ = ["ARGUMENTS", "BAD", "FINE", "NO", "OFF", "read", "table", "write"]
 
 ENGLISH = ROOT / "docs" / "ascend-matrix.md"
 CHINESE = ROOT / "docs" / "ascend-matrix.zh-CN.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end -->"
-NO, OFF = "–", "off"
-"""Of what was not run, and of what the plan turns off."""
+NO, OFF, REFUSED = "–", "off", "refused"
+"""Of what was not run, of what the plan turns off, and of what it refuses."""
 BESIDE, ARGUMENTS = "vLLM, transformers", "arguments, as asked for"
 ROWS = {
     ARGUMENTS: "参数，按要求生效",
-    **dict.fromkeys(MODELS, ""),
+    **dict.fromkeys((*MODELS, MODELSLIM), ""),
     "chunks": "分块",
     "serve, our client": "serve，本包的客户端",
     "serve, plain HTTP": "serve，普通 HTTP",

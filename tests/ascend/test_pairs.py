@@ -6,6 +6,7 @@ oldest that is known to be wrong; `make ascend` runs all of them.
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,61 +38,68 @@ POOLING = Scenario(
     expected=WRONG,
 )
 WANTED = {NEWEST: [PLAN, WAITING], OLD: [PLAN, POOLING]}
+SHORT = 16
+"""Documents beside the long ones: enough for several in a step, and several steps."""
+
+Found = dict[str, dict[str, Any]]
 
 pytestmark = [
-    pytest.mark.full,  # minutes for each pair, and hundreds of megabytes of wheels
+    pytest.mark.full,  # 200 MB of wheels: `make ascend-pairs` keeps them, and `make test` runs it
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM's own requirements"),
     pytest.mark.timeout(1500),
 ]
 
 
 @pytest.fixture(scope="module")
-def content() -> Iterator[dict[str, Any]]:
-    with prepared(("lexical",)) as made:
-        yield made
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Found]]]:
+    """What comes of the scenarios of each pair; the pairs run beside each other."""
+    with prepared(("lexical",), short=SHORT) as content, ThreadPoolExecutor() as threads:
+        yield {
+            name: threads.submit(
+                _found, _pair(name), content, tmp_path_factory.mktemp(f"ascend-{name}")
+            )
+            for name in WANTED
+        }
 
 
-@pytest.fixture(scope="module", params=WANTED)
-def found(
-    request: pytest.FixtureRequest,
-    content: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Pair, dict[str, dict[str, Any]]]:
-    """What came of the scenarios of one pair."""
-    pair = next(one for one in PAIRS if one.name == request.param)
-    logs: Path = tmp_path_factory.mktemp(f"ascend-{pair.name}")
+def _pair(name: str) -> Pair:
+    return next(one for one in PAIRS if one.name == name)
+
+
+def _found(pair: Pair, content: dict[str, Any], logs: Path) -> Found:
+    with folder_of(pair) as home:
+        return tried(pair, home, content, WANTED[pair.name], logs)
+
+
+def found(running: dict[str, Future[Found]], pair: str) -> Found:
+    """What came of a pair's scenarios."""
     try:
-        with folder_of(pair) as home:
-            return pair, tried(pair, home, content, WANTED[pair.name], logs)
+        return running[pair].result()
     except UnavailableError as error:
         if REQUIRED in os.environ:
             raise
         pytest.skip(f"its wheels cannot be had: {error}")
 
 
-def test_scores_are_right_as_the_plan_starts_it(found: Any) -> None:
-    pair, scenarios = found
-    made = scenarios[PLAN.name]
+@pytest.mark.parametrize("pair", WANTED)
+def test_scores_are_right_as_the_plan_starts_it(running: Any, pair: str) -> None:
+    made = found(running, pair)[PLAN.name]
     assert "error" not in made
-    assert f"vllm-ascend {pair.vllm_ascend}" in made["version"]
+    assert f"vllm-ascend {pair}" in made["version"]
     assert (made["device"], made["dtype"]) == ("npu", "float16")
     assert {name: made["became"][name] for name in made["asked"]} == made["asked"]
     assert max(differences(made).values()) <= NEAR
     assert outcome(made) == RIGHT, made
 
 
-def test_prompts_in_chunks_are_written_over_without_the_plan(found: Any) -> None:
+def test_prompts_in_chunks_are_written_over_without_the_plan(running: Any) -> None:
     """vLLM issue 48901: the host makes the next step ready while the device copies this one's."""
-    pair, scenarios = found
-    if pair.name != NEWEST:
-        pytest.skip("attention is wrong too")
-    assert "the host wrote into pinned memory" in scenarios[WAITING.name]["error"]
+    made = found(running, NEWEST)[WAITING.name]
+    assert "the host wrote into pinned memory" in made["error"]
 
 
-def test_a_prefix_cache_hit_is_wrong_without_the_plan(found: Any) -> None:
+def test_a_prefix_cache_hit_is_wrong_without_the_plan(running: Any) -> None:
     """vllm-ascend issue 7452; documents of one call hit each other's blocks already."""
-    pair, scenarios = found
-    if pair.name != OLD:
-        pytest.skip("the fault is mended")
-    assert outcome(scenarios[POOLING.name]) == WRONG
-    assert scenarios[POOLING.name]["cached"] > 1
+    made = found(running, OLD)[POOLING.name]
+    assert outcome(made) == WRONG
+    assert made["cached"] > 1

@@ -9,7 +9,9 @@ each call's log-odds lie from the expected ones. Everything else that is printed
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import sys
 import threading
 import time
@@ -19,7 +21,9 @@ from typing import Any
 
 from qwen3_ascend_rerank import EngineError, Reranker, RerankTimeoutError
 from qwen3_ascend_rerank.engines.vllm import VLLMEngine
+from qwen3_ascend_rerank.models import Checkpoint
 from qwen3_ascend_rerank.runtime import plan
+from qwen3_ascend_rerank.runtime.detect import Machine
 from qwen3_ascend_rerank.runtime.plan import Plan
 from tests.support.pairs import log_odds
 
@@ -76,13 +80,22 @@ def scores(
     return found
 
 
+class RefusedError(EngineError):
+    """The plan does not let the engine start."""
+
+
 class NotingEngine(VLLMEngine):
     """Remembers what the plan asked for."""
 
     asked: dict[str, Any]
 
-    def _plan(self, *given: Any) -> Plan:
-        made = super()._plan(*given)
+    def _plan(self, machine: Machine, checkpoint: Checkpoint) -> Plan:
+        chip = os.environ.get("ASCEND_STAND_IN_CHIP", "Ascend910B4")  # as npu-smi would say
+        card = dataclasses.replace(machine, platform="npu", devices=1, chip=chip)
+        try:
+            made = super()._plan(card, checkpoint)
+        except EngineError as error:
+            raise RefusedError(str(error)) from error
         self.asked = {name: value for name, value in made.settings.items() if name in ASKED}
         return made
 
@@ -116,18 +129,24 @@ def run(
     scenario: dict[str, Any], documents: list[str], expected: Any, folders: dict[str, str]
 ) -> dict[str, Any]:
     """What came of a scenario: the scenario itself, and what was found or raised."""
-    rows, begun = plan.HAZARDS, time.monotonic()
+    rows, variables, begun = plan.HAZARDS, dict(os.environ), time.monotonic()
+    os.environ.update(scenario["environ"])
     try:
         if scenario["without"]:
             without(scenario["without"])
         found = scores(
             folders[scenario["model"]], expected[scenario["model"]], documents, scenario["options"]
         )
+    except RefusedError as error:
+        found = {"refused": str(error)}
     except EngineError as error:
         found = {"error": str(error)}
     finally:
         plan.HAZARDS = rows  # type: ignore[misc]
-    return {"trial": scenario["name"], "seconds": round(time.monotonic() - begun), **found}
+        for name in os.environ.keys() - variables.keys():
+            del os.environ[name]
+    named = {"trial": scenario["name"], "model": scenario["model"]}
+    return {**named, "seconds": round(time.monotonic() - begun), **found}
 
 
 def main() -> None:

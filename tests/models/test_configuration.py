@@ -22,7 +22,7 @@ from qwen3_ascend_rerank import (
 from qwen3_ascend_rerank.models import Configuration, expected_in_vllm, open_checkpoint
 from qwen3_ascend_rerank.models.overrides import NEUTRAL, vllm_overrides
 from tests.models.conftest import Folder, edit_config
-from tests.support.variants import LENGTH, SIZES
+from tests.support.variants import LENGTH, SIZES, quantise_by_modelslim
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
 NEWER = Version(transformers.__version__) >= Version("5")
@@ -229,6 +229,22 @@ class TestWhatVLLMIsTold:
         model = folder(head="one label")
         edit_config(model, id2label=None, label2id=None)
         assert vllm_overrides(open_checkpoint(str(model)), "5.24") == {"num_labels": 1}
+
+    @pytest.mark.parametrize("head", ["original", "one label"])
+    def test_is_that_the_head_of_a_modelslim_checkpoint_is_no_int8(
+        self, head: str, folder: Folder
+    ) -> None:
+        model = quantise_by_modelslim(folder(head=head, layout="4.51"))
+        told = vllm_overrides(open_checkpoint(str(model)), "5.24")
+        if head != "original":  # then ModelSlim has seen it, and says so
+            assert told == {}
+            return
+        described = told["quantization_config"]
+        assert (described["quant_method"], described["score.weight"]) == ("ascend", "FLOAT")
+        assert described["model_quant_type"] == "W8A8_DYNAMIC"
+        assert described["model.layers.1.mlp.up_proj.weight"] == "W8A8_DYNAMIC"
+        assert described["model.norm.weight"] == "FLOAT"
+        assert not [one for one in described if one.endswith(("_scale", "_offset"))]
 
     def test_may_be_more_by_the_user(self, folder: Folder) -> None:
         checkpoint = open_checkpoint(str(folder(layout="5")), weights=False)

@@ -39,6 +39,10 @@ class Computer:
         for node in nodes:
             (self.root / "dev" / node).touch()
 
+    def unplug(self):
+        for node in (self.root / "dev").iterdir():
+            node.unlink()
+
     def write(self, path, text):
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """What `detect()` sees on machines that are laid out in a folder, with the tools' real output."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,43 @@ class TestNpu:
         machine = computer.detect()
         assert (machine.platform, machine.devices) == ("npu", 1)
         assert (machine.chip, machine.family) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("said", "family"),
+        [
+            ("__device_type__ = '_310P'", "310P"),
+            ("__device_type__ = 'A2'", "A2"),
+            ("__soc_version__ = 'ASCEND310P3'\n__sleep_mode_enabled__ = True", "310P"),
+            ("__soc_version__ = 'ASCEND910B1'", "A2"),
+            ("__device_type__ = 'another'", None),
+            ("", None),
+        ],
+    )
+    def test_without_npu_smi_its_family_is_what_vllm_ascend_was_built_for(
+        self, computer, said, family
+    ):
+        computer.plug("davinci0")
+        computer.install("vllm-ascend", "0.18.0")
+        folder = computer.packages / "vllm_ascend"
+        folder.mkdir()
+        (folder / "_build_info.py").write_text(f"# Auto-generated file\n{said}\n")
+        assert (computer.detect().chip, computer.detect().family) == (None, family)
+        computer.prints["npu-smi"] = A3
+        assert computer.detect().family == "A3"
+        computer.unplug()
+        assert computer.detect().family is None
+
+    def test_an_editable_vllm_ascend_says_so_where_it_lies(self, computer, tmp_path):
+        computer.plug("davinci0")
+        computer.install("vllm-ascend", "0.18.0")
+        there = tmp_path / "vllm workspace"
+        (there / "vllm_ascend").mkdir(parents=True)
+        (there / "vllm_ascend/_build_info.py").write_text("__device_type__ = '_310P'\n")
+        (information,) = computer.packages.glob("vllm_ascend-*.dist-info")
+        (information / "direct_url.json").write_text(json.dumps({"url": there.as_uri()}))
+        assert computer.detect().family == "310P"
+        (information / "direct_url.json").write_text("not JSON")
+        assert computer.detect().family is None
 
     @pytest.mark.parametrize(
         ("shown", "devices"),

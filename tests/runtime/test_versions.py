@@ -75,8 +75,18 @@ class TestAnyPlatform:
                 machine, "ModelSlim .* use vllm-ascend on an NPU", quantization=described
             )
         assert planned(npu("0.23.0"), quantization=described).settings["quantization"] == "ascend"
+        assert "dtype" not in planned(npu("0.23.0"), quantization=described).settings
         asked = plan(npu("0.23.0"), Deployment(512, {"quantization": "fp8"}, described), {})
         assert "quantization='fp8' was asked for" in str(asked.refusals[0])
+
+    def test_modelslim_with_scales_by_token_is_for_bfloat16(self):
+        described = {"model_quant_type": "W8A8_DYNAMIC", "model.layers.0.weight": "W8A8_DYNAMIC"}
+        made = planned(npu("0.23.0"), quantization=described)
+        assert made.settings["dtype"] == "bfloat16"
+        asked = plan(npu("0.23.0"), Deployment(512, {"dtype": "float16"}, described), {})
+        assert "dtype='float16' was asked for; leave it out" in str(asked.refusals[0])
+        on_310p = planned(npu("0.23.0", chip="310P3"), quantization=described)
+        assert on_310p.settings["dtype"] == "float16"
 
     def test_0_9_2_is_coarse_below_float32(self):
         assert "coarse" in str(planned(cuda("0.9.2")).warnings[0])
@@ -286,14 +296,11 @@ class Test310P:
         assert made.settings["compilation_config"] == {"cudagraph_capture_sizes": [1024, 512]}
         assert made.settings["additional_config"]
 
-    def test_before_0_14_nothing_is_known(self):
-        made = planned(npu("0.13.0", chip="310P3"))
-        made.check()
-        assert "nothing is known" in str(made.warnings[0])
-        assert made.settings["dtype"] == "float16"
-        assert "compilation_config" not in made.settings
-        assert not planned(npu("0.23.0", chip="310P3")).warnings
-        assert not planned(npu("0.13.0", chip="910B3")).warnings
+    @pytest.mark.parametrize("version", ["0.9.2rc1", "0.11.0", "0.13.0"])
+    def test_cannot_start_before_0_14(self, version):
+        assert refused(npu(version, chip="310P3"), "_npu_matmul_add_fp32.*0.23.0")
+        assert accepted(npu("0.23.0", chip="310P3"))
+        assert accepted(npu("0.13.0", chip="910B3"))
 
     @pytest.mark.parametrize("dtype", ["float16", "half", "auto", "torch.float16"])
     def test_takes_every_name_of_float16(self, dtype):

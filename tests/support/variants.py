@@ -190,15 +190,51 @@ def _write_weights(folder: Path, weights: dict[str, torch.Tensor], files: str) -
     (folder / "model.safetensors.index.json").write_text(json.dumps(content))
 
 
-def quantise(folder: Path, *, leave_out: str) -> None:
-    """Make the weights of a written model int8, each row with its scale, as compressed-tensors
-    does; `leave_out` is what its configuration says was not quantised."""
+def _rows_in_int8(folder: Path, *, also: str = "") -> dict[str, torch.Tensor]:
+    """The weights of a written model, its projections in int8 with a scale beside each row."""
     weights = load_file(folder / "model.safetensors")
     for name in [one for one in weights if one.endswith("_proj.weight")]:
         scale = weights[name].abs().amax(1, keepdim=True) / 127
         weights[name] = (weights[name] / scale).round().to(torch.int8)
         weights[f"{name}_scale"] = scale
+        if also:
+            weights[f"{name}{also}"] = torch.zeros_like(scale)
+    return weights
+
+
+def quantise_by_modelslim(folder: Path) -> Path:
+    """Make a written model one of ModelSlim's W8A8, whose activations get their scales on the fly.
+
+    Its ``config.json`` stays as it is; what is int8 is said beside it, of every tensor.
+    """
+    weights = _rows_in_int8(folder, also="_offset")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    kinds = {one: "W8A8_DYNAMIC" if "_proj." in one else "FLOAT" for one in sorted(weights)}
+    said = {"model_quant_type": "W8A8_DYNAMIC", "version": "1.0.0", **kinds}
+    (folder / "quant_model_description.json").write_text(json.dumps(said, indent=1))
+    return folder
+
+
+def unquantised(folder: Path) -> Path:
+    """A model beside `folder` that has its int8 weights in float."""
+    made = folder.with_name(f"{folder.name} in float")
+    made.mkdir()
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: one for name, one in weights.items() if not name.endswith(("_scale", "_offset"))}
+    for name, one in kept.items():
+        if one.dtype == torch.int8:
+            kept[name] = one.float() * weights[f"{name}_scale"]
+    save_file(kept, made / "model.safetensors", metadata={"format": "pt"})
+    for file in folder.glob("*.json"):
+        if not file.name.startswith("quant_"):
+            (made / file.name).write_bytes(file.read_bytes())
+    return made
+
+
+def quantise(folder: Path, *, leave_out: str) -> None:
+    """Make the weights of a written model int8, each row with its scale, as compressed-tensors
+    does; `leave_out` is what its configuration says was not quantised."""
+    save_file(_rows_in_int8(folder), folder / "model.safetensors", metadata={"format": "pt"})
     kind = {"num_bits": 8, "type": "int", "symmetric": True}
     group = {
         "targets": ["Linear"],

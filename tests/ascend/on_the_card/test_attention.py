@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch_npu
+from torch_npu import chip
 
 HEADS, KEY_HEADS, SIZE, BLOCK = 4, 2, 16, 8
 SCALE = 1 / math.sqrt(SIZE)
@@ -260,3 +261,91 @@ def test_paged_attention_of_one_query_each() -> None:
     )
     right = [formula(queries[n : n + 1], *row) for n, row in enumerate(rows)]
     assert_close(out, torch.cat(right))
+
+
+# ---- a 310P's layouts --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_a_310p(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chip, "NAME", chip.P310)
+
+
+def in_blocks(rows: torch.Tensor) -> torch.Tensor:
+    """A mask of (queries, keys) as the card has it, number by number: (1, keys / 16, queries, 16).
+
+    Both are filled up to multiples of 16.
+    """
+    queries, keys = (-(-size // 16) * 16 for size in rows.shape)
+    made = torch.zeros(1, keys // 16, queries, 16, dtype=rows.dtype)
+    for query, row in enumerate(rows):
+        for key, value in enumerate(row):
+            made[0, key // 16, query, key % 16] = value
+    return made.npu()
+
+
+def in_blocks_of_numbers(caches: torch.Tensor) -> torch.Tensor:
+    """Caches of rows, (blocks, block size, heads, size), as a 310P has them."""
+    wide = caches.cpu().flatten(-2)
+    parts = [wide[..., start : start + 16] for start in range(0, wide.shape[-1], 16)]
+    return torch.stack(parts, dim=2).npu()
+
+
+def added(queries: int, keys: int) -> torch.Tensor:
+    """The mask of the last `queries` of `keys` tokens, to be added."""
+    hidden = torch.ones(queries, keys).triu(keys - queries + 1).bool()
+    return torch.zeros(queries, keys, dtype=torch.float16).masked_fill(hidden, -torch.inf)
+
+
+def test_flash_attention_of_a_310p(on_a_310p: None) -> None:
+    lengths = [5, 2, 19]
+    given = packed(lengths, torch.float16)
+    out = torch.zeros_like(given[0]).npu()
+    named = {
+        "seq_len": torch.tensor(lengths, dtype=torch.int32),
+        "scale_value": SCALE,
+        "num_heads": HEADS,
+        "num_kv_heads": KEY_HEADS,
+        "out": out,
+    }
+    rows = [one.npu() for one in given]
+    torch_npu._npu_flash_attention(*rows, mask=in_blocks(added(19, 19)), **named)
+    assert_close(out, torch.cat([formula(*one) for one in each(lengths, *given)]))
+    with pytest.raises(NotImplementedError, match="a mask in blocks of 16 keys"):
+        torch_npu._npu_flash_attention(*rows, mask=added(19, 19).npu(), **named)
+
+
+def test_prompts_in_chunks_of_a_310p(on_a_310p: None) -> None:
+    asking, contexts = [3, 18, 1], [21, 18, 9]
+    queries = packed(asking, torch.float16)[0]
+    rows, caches, table = in_cache(contexts, torch.float16)
+    mask = torch.zeros(sum(asking), max(contexts), dtype=torch.float16)
+    for start, (count, length) in zip([0, 3, 21], zip(asking, contexts, strict=True), strict=True):
+        mask[start : start + count, :length] = added(count, length)
+    out = torch.zeros_like(queries).npu()
+    in_blocks_ = in_blocks_of_numbers(caches)
+    named = {
+        "query": queries.npu(),
+        "key_cache": in_blocks_[0],
+        "value_cache": in_blocks_[1],
+        "mask": in_blocks(mask),
+        "block_table": table,
+        "seq_len": torch.tensor(asking, dtype=torch.int32),
+        "context_lens": torch.tensor(contexts, dtype=torch.int32).npu(),
+        "num_kv_heads": KEY_HEADS,
+        "num_heads": HEADS,
+        "scale_value": SCALE,
+        "out": out,
+    }
+    torch_npu._npu_paged_attention_splitfuse(**named)
+    pairs = zip(each(asking, queries), rows, strict=True)
+    assert_close(out, torch.cat([formula(own, *row) for (own,), row in pairs]))
+    with pytest.raises(NotImplementedError, match="the host has the numbers of queries"):
+        torch_npu._npu_paged_attention_splitfuse(**{**named, "seq_len": named["seq_len"].npu()})
+    with pytest.raises(NotImplementedError, match="a 310P keeps blocks of 16"):
+        torch_npu._npu_paged_attention_splitfuse(**{**named, "key_cache": caches[0].flatten(2)})
+
+
+def test_newer_operators_are_asked_for_and_not_there() -> None:
+    assert not hasattr(torch_npu, "_npu_flash_attention_v3")
+    assert hasattr(torch_npu, "_npu_another")  # refuses once it is called

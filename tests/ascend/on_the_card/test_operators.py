@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch_npu
+from torch_npu import chip
 from torch_npu.extension import npu_add_rms_norm_bias
 
 HALVES = [torch.float32, torch.float16, torch.bfloat16]
@@ -140,6 +141,32 @@ def test_the_cache_is_written_by_slot(operator: str) -> None:
     assert found.equal(right)
 
 
+def test_a_310p_writes_blocks_of_16_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vllm-ascend makes its cache (blocks, heads * size / 16, block size, 16)."""
+    monkeypatch.setattr(chip, "NAME", chip.P310)
+    slots, rows = [5, -1, 0, 11], draw(4, 2, 24)
+    caches = [
+        torch_npu.empty_with_format(
+            size=(3, 3, 4, 16), dtype=torch.float32, device=torch.device("npu"), acl_format=29
+        ).zero_()
+        for _ in range(2)
+    ]
+    torch_npu._npu_reshape_and_cache(
+        key=rows,
+        value=2 * rows,
+        key_cache=caches[0],
+        value_cache=caches[1],
+        slot_indices=torch.tensor(slots, dtype=torch.int32).npu(),
+    )
+    right = torch.zeros(3, 3, 4, 16)
+    for slot, row in zip(slots, rows.cpu().flatten(1), strict=True):
+        if slot >= 0:
+            for number, value in enumerate(row):
+                right[slot // 4, number // 16, slot % 4, number % 16] = value
+    assert caches[0].cpu().equal(right)
+    assert caches[1].cpu().equal(2 * right)
+
+
 @pytest.mark.parametrize("operator", WRITERS)
 @pytest.mark.parametrize("slots", [[3, 3], [12]], ids=["twice", "beyond"])
 def test_a_wrong_slot_is_refused(operator: str, slots: list[int]) -> None:
@@ -159,6 +186,12 @@ def test_products_are_added_in_float32() -> None:
     torch.testing.assert_close(out.cpu().double(), right, rtol=1e-5, atol=1e-5)
 
 
+def test_a_310p_does_not_add_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chip, "NAME", chip.P310)
+    with pytest.raises(NotImplementedError, match="a 310P has no such operator"):
+        torch_npu._npu_matmul_add_fp32(draw(6, 4), draw(6, 3), draw(4, 3))
+
+
 def test_a_format_changes_no_number() -> None:
     x = draw(4, 16)
     assert torch_npu.npu_format_cast(x, 29).cpu().equal(x.cpu())
@@ -175,3 +208,45 @@ def test_slots_follow_from_block_tables() -> None:
     starts = torch.tensor([0, 3, 5], dtype=torch.int32).npu()
     kernel[(3,)](5, 8, starts, positions, blocks, 3, 128, slots, TOTAL_CP_WORLD_SIZE=1, PAD_ID=-1)
     assert slots.tolist() == [4 * 128 + 126, 4 * 128 + 127, 2 * 128, 128, 129, -1, -1, -1]
+
+
+# ---- int8 --------------------------------------------------------------------------------------
+
+
+def test_tokens_become_int8_by_their_largest_number() -> None:
+    x = torch.tensor([[1.0, -2.54, 0.3], [0.0, 0.0, 0.0]], dtype=torch.float16).npu()
+    found, scale = torch_npu.npu_dynamic_quant(x, dst_type=torch.int8)
+    assert found.tolist() == [[50, -127, 15], [0, 0, 0]]
+    torch.testing.assert_close(scale.cpu(), x.cpu().float().abs().amax(-1) / 127)
+
+
+@pytest.mark.parametrize(("scale", "divided"), [(0.5, True), (2.0, False)])
+def test_numbers_become_int8_by_a_given_scale(scale: float, divided: bool) -> None:
+    x = torch.tensor([[1.0, -2.3, 100.0, -90.0]]).npu()
+    scales, zero = torch.tensor([scale]).npu(), torch.tensor([3.0]).npu()
+    found = torch_npu.npu_quantize(x, scales, zero, torch.qint8, -1, divided)
+    assert found.tolist() == [[5, -2, 127, -128]]
+
+
+@pytest.mark.parametrize("bits", [False, True], ids=["float32", "its bits in int64"])
+def test_products_of_int8(bits: bool) -> None:
+    torch.manual_seed(3)
+    left, right = (torch.randint(-128, 128, size, dtype=torch.int8) for size in ((4, 6), (6, 5)))
+    scale, token, bias = torch.rand(5), torch.rand(4), torch.arange(5, dtype=torch.int32) * 100
+    total = left.long() @ right.long() + bias
+    given = scale.view(torch.int32).long() if bits else scale
+    found = torch_npu.npu_quant_matmul(
+        left.npu(),
+        right.npu(),
+        given.npu(),
+        pertoken_scale=token.npu(),
+        bias=bias.npu(),
+        output_dtype=torch.float32,
+    )
+    torch.testing.assert_close(
+        found.cpu().double(), total * scale.double() * token.double()[:, None], rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(NotImplementedError, match="a scale is int64, bfloat16 or float32"):
+        torch_npu.npu_quant_matmul(left.npu(), right.npu(), scale.half().npu())
+    with pytest.raises(NotImplementedError, match="int8 by int8"):
+        torch_npu.npu_quant_matmul(left.npu().float(), right.npu(), scale.npu())

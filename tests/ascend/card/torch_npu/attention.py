@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .layouts import by_token, mask_in_rows
 from .refusal import refuse
 
 COMPRESSED = (2048, 2048)
@@ -39,6 +40,8 @@ def attend(
         hidden: what each query does not see, bool (queries, keys).
         added: what is added to the products, (queries, keys).
     """
+    if len({queries.dtype, keys.dtype, values.dtype}) != 1:
+        refuse("attention", "of one type", queries=queries, keys=keys, values=values)
     times = queries.shape[1] // keys.shape[1]
     keys, values = (one.float().repeat_interleave(times, dim=1) for one in (keys, values))
     products = torch.einsum("qhd,khd->hqk", queries.float(), keys) * scale
@@ -105,8 +108,9 @@ def spans(ends: Sequence[int] | torch.Tensor) -> Iterator[slice]:
 def paged(cache: torch.Tensor, blocks: torch.Tensor, length: int, heads: int) -> torch.Tensor:
     """The first `length` tokens of a sequence whose blocks are `blocks`: (length, heads, size).
 
-    The cache is (blocks, block size, heads, size), the last two flattened or not.
+    The cache is (blocks, block size, heads, size), the last two flattened or not, or a 310P's.
     """
+    cache = by_token(cache)
     size = cache.shape[1]
     wanted = blocks[: -(-length // size)].long()
     return cache[wanted].flatten(0, 1)[:length].reshape(length, heads, -1)
@@ -236,6 +240,7 @@ def _npu_flash_attention(
     out: torch.Tensor,
 ) -> None:
     """Prompts one behind the other, of `seq_len` tokens; `mask` is added, (longest, longest)."""
+    mask = mask_in_rows("_npu_flash_attention", mask)
     ends = seq_len.cumsum(0)
     if ends[-1] > len(query):
         refuse("_npu_flash_attention", f"{ends[-1]} tokens of prompts", query=query)
@@ -273,6 +278,36 @@ def _npu_flash_attention_qlens(
         )
         hidden = causal(place.stop - place.start, length, query.device)
         out[place] = attend(query[place], keys, values, scale_value, hidden)
+
+
+def _npu_paged_attention_splitfuse(
+    query: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    mask: torch.Tensor,
+    block_table: torch.Tensor,
+    seq_len: torch.Tensor,
+    context_lens: torch.Tensor,
+    num_kv_heads: int,
+    num_heads: int,
+    scale_value: float,
+    out: torch.Tensor,
+) -> None:
+    """As `_npu_flash_attention_qlens`; `mask` has a row for each query, which is added."""
+    operator = "_npu_paged_attention_splitfuse"
+    if seq_len.device.type != "cpu":
+        refuse(operator, "the host has the numbers of queries", seq_len=seq_len)
+    mask = mask_in_rows(operator, mask)
+    for number, place in enumerate(spans(seq_len.cumsum(0))):
+        length = int(context_lens[number])
+        keys, values = (
+            paged(one, block_table[number], length, num_kv_heads)
+            for one in (key_cache, value_cache)
+        )
+        added = mask[place, :length]
+        if added.shape != (place.stop - place.start, length):
+            refuse(operator, f"queries {place} of {length} keys", mask=mask)
+        out[place] = attend(query[place], keys, values, scale_value, added=added)
 
 
 def _npu_paged_attention(

@@ -1,14 +1,17 @@
 """The key-value cache: blocks of tokens, written to by slot.
 
-A slot is ``block * block size + place``. A token whose slot is negative is padding.
+A slot is ``block * block size + place``. A token whose slot is negative is padding. A 310P has its
+cache in blocks of 16 numbers (`layouts.py`).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
+from .layouts import by_token
 from .refusal import refuse
 
 
@@ -25,8 +28,11 @@ def _write(
     slots = slots[real]
     if len(slots.unique()) != len(slots):
         refuse(operator, "a slot is written to twice", key=rows[0], slots=slots)
-    for new, cache in zip(rows, caches, strict=True):
+    for new, whole in zip(rows, caches, strict=True):
+        cache = by_token(whole)
         blocks, size, *row = cache.shape
+        if cache is not whole and new[0].numel() == math.prod(row):
+            new = new.reshape(-1, *row)
         if row != list(new.shape[1:]):
             refuse(operator, "blocks of tokens, as wide as what is written", key=new, cache=cache)
         if len(slots) and int(slots.max()) >= blocks * size:

@@ -1,6 +1,6 @@
-"""The compiled part of vllm-ascend, for a release of which there is only the source.
+"""The compiled part of vllm-ascend, for a release that cannot do without it.
 
-It stands where the real one is missing, never before it. What it lacks is no operator of
+Others do without, and call torch_npu's operators. What it lacks is no operator of
 ``torch.ops._C_ascend``, which torch says where it is asked for.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 import types
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ import torch
 
 from .norms import npu_add_rms_norm
 
+NEEDED = "ASCEND_STAND_IN_EXTENSION"
+"""The variable that makes it be there, where it is set."""
 MODULE = "vllm_ascend.vllm_ascend_C"
 NORM = (
     "npu_add_rms_norm_bias(Tensor x1, Tensor x2, Tensor gamma, Tensor? beta=None, "
@@ -57,5 +60,6 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Let it be found; asked last."""
-    sys.meta_path.append(ExtensionFinder())
+    """Let it be found where it is needed; asked last."""
+    if NEEDED in os.environ:
+        sys.meta_path.append(ExtensionFinder())

@@ -17,6 +17,9 @@ from .refusal import refuse
 
 OPERATORS = ("npu_", "_npu_")
 """How the names of operators begin."""
+TOO_NEW = ("_npu_flash_attention_v3", "_npu_paged_attention_splitfuse_v2")
+"""Operators of torch_npu 2.13 that the 2.10 beside vllm-ascend 0.23 to 0.30 lacks; it asks for
+them, and does without."""
 OF_OPERATORS = ("fla_npu",)
 """Packages in which every name that is no module is an operator."""
 
@@ -58,7 +61,7 @@ def operator(name: str) -> Any:
 
 def attribute(name: str) -> Any:
     """What stands for an attribute: an operator, or anything."""
-    if name.startswith("__"):
+    if name.startswith("__") or name in TOO_NEW:
         raise AttributeError(name)
     return operator(name) if name.startswith(OPERATORS) else Anything()
 

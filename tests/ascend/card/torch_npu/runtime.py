@@ -12,11 +12,8 @@ from typing import Any
 
 import torch
 
+from . import chip
 from .placeholders import Anything, Placeholder
-
-CHIPS = {"Ascend910B4": 223, "Ascend310P3": 202}
-"""Names of chips, and what `get_soc_version` says of them: an A2 and a 310P."""
-
 
 OPERATORS = torch.ops.npu_stand_in
 """The compiled device."""
@@ -66,7 +63,7 @@ class Event:
         return 0.0
 
 
-def module(device: Any, chip: str) -> types.ModuleType:
+def module(device: Any) -> types.ModuleType:
     """The module, over the compiled `device`."""
     made = types.ModuleType("torch.npu")
     stream = Stream()
@@ -107,16 +104,16 @@ def module(device: Any, chip: str) -> types.ModuleType:
         "get_amp_supported_dtype": lambda: [torch.float16, torch.bfloat16],
         "is_available": lambda: True,
         "is_initialized": lambda: True,
-        "is_bf16_supported": lambda: chip != "Ascend310P3",
+        "is_bf16_supported": lambda: not chip.is_310p(),
         "_is_in_bad_fork": lambda: False,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "set_device": set_device,
         "device": lambda *_: contextlib.nullcontext(),
-        "get_device_name": lambda *_: chip,
-        "get_soc_version": lambda: CHIPS[chip],
+        "get_device_name": lambda *_: chip.NAME,
+        "get_soc_version": lambda: chip.NUMBERS[chip.NAME],
         "get_device_properties": lambda *_: types.SimpleNamespace(
-            name=chip, total_memory=device.limit(), multi_processor_count=20, cube_core_num=20,
+            name=chip.NAME, total_memory=device.limit(), multi_processor_count=20, cube_core_num=20,
             vector_core_num=40, L2_cache_size=192 << 20, uuid="stand-in",
         ),
         "mem_get_info": mem_get_info,
