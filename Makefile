@@ -35,7 +35,7 @@ TOGETHER := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 .PHONY: help demo notebooks test test-fast test-full dist dist-check ascend ascend-pairs lint format clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: $(VENV)/demo  ## Rerank real passages; MODEL=Qwen/Qwen3-Reranker-0.6B for the real model
 	@$(BIN)/qwen3-rerank demo --model $(MODEL) --engine $(ENGINE)

@@ -5,7 +5,7 @@
     python -m tests.ascend.matrix --part commands    a part; the other keeps its rows
     python -m tests.ascend.matrix --row lexical      a row of the engine's part
 
-A pair takes some minutes and about 700 MB, which are given back afterwards unless ``ASCEND_PAIRS``
+A pair takes some minutes and about 600 MB, which are given back afterwards unless ``ASCEND_PAIRS``
 names a folder in which pairs are kept. What is printed on the way is in ``build/ascend-matrix``.
 Exits with 1 if something did not come as it must.
 """
