@@ -25,7 +25,7 @@ from qwen3_ascend_rerank import (
     SelfcheckError,
     UnsupportedModelError,
 )
-from qwen3_ascend_rerank.engines.torch import TorchEngine, linear, loading
+from qwen3_ascend_rerank.engines.torch import TorchEngine, attention, linear, loading
 from qwen3_ascend_rerank.engines.torch.attention import Shapes
 from qwen3_ascend_rerank.engines.torch.passes import Share
 from qwen3_ascend_rerank.prompts import PromptBatch, build_batch, load_tokenizer
@@ -220,6 +220,15 @@ def test_what_a_device_asks_of_shapes_changes_no_score(
     monkeypatch.setitem(loading.SHAPES, "cpu", shapes)
     rounded = engine_log_odds(tied, QUERIES[0], make_documents(9), batch_tokens=600)
     assert rounded == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("block", [1, 16, 4096])
+def test_how_many_queries_attend_together_changes_no_score(
+    block: int, tied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = engine_log_odds(tied, QUERIES[0], make_documents(9))
+    monkeypatch.setattr(attention, "BLOCK", block)
+    assert engine_log_odds(tied, QUERIES[0], make_documents(9)) == pytest.approx(exact, abs=1e-4)
 
 
 def test_onednn_weights_change_no_score(tied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

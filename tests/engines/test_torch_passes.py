@@ -281,6 +281,15 @@ def test_each_token_attends_to_its_own_prompt_up_to_itself(
             assert layout.positions[output] == len(seen) - 1
         # Every token of the pass gets its output once.
         assert sorted(answered) == list(range(computed))
+        # In the last layer the last token of each prompt asks, and sees all of it.
+        if layout.ends is not None:
+            seen_whole = {
+                output: [everything[place] for place in places]
+                for output, _, places in looks(layout.ends)
+                if output < len(prompts)
+            }
+            assert [seen_whole[number] for number in range(len(prompts))] == prompts
+        assert (layout.ends is not None) == (shapes.attention == "masked")
 
     in_a_loop(work)
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.int64]
 
 LIKENESS = 0.8
 """Shortest prompt that attends beside a longer one, as a part of the length that both get."""
 GATHERED = 4
 """Tokens that attention gathers at once, as a multiple of those in the pass."""
-
+BLOCK = 128
+"""Queries of a prompt that attend together where there is a mask."""
 DOCUMENTS = 16
 """Where `Shapes.rows` is larger, documents of a pass are rounded up to multiples of this."""
 
@@ -77,18 +81,24 @@ class Prompt:
         return sum(map(len, self.before))
 
 
-def as_tensor(parts: Iterable[Sequence[int]]) -> torch.Tensor:
-    """All numbers of `parts`, shape (numbers,); much faster for ranges than by torch itself."""
+def numbers(parts: Iterable[Sequence[int]]) -> Numbers:
+    """All numbers of `parts`, shape (numbers,); much faster for ranges than a list of them."""
     import numpy as np
-    import torch
 
     arrays = [
         np.arange(part.start, part.stop, dtype=np.int64)
         if isinstance(part, range)
-        else np.array(part, np.int64)
+        else np.asarray(part, np.int64)
         for part in parts
     ]
-    return torch.from_numpy(np.concatenate(arrays))
+    return np.concatenate(arrays)
+
+
+def as_tensor(parts: Iterable[Sequence[int]]) -> torch.Tensor:
+    """The same as a tensor."""
+    import torch
+
+    return torch.from_numpy(numbers(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +135,55 @@ class Groups:
         dtype: torch.dtype,
     ) -> Groups:
         """`prompts` of a pass of `computed` tokens."""
+        return cls._of(prompts, computed, computed, shapes, device, dtype)
+
+    @classmethod
+    def of_ends(
+        cls,
+        prompts: Sequence[Prompt],
+        computed: int,
+        shapes: Shapes,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> Groups:
+        """The same where the last token of each of `prompts` asks, and nobody else.
+
+        What asks is no longer a place among the tokens of the pass, but the number of the prompt.
+        """
+        ends = [
+            Prompt([*prompt.before, prompt.own], range(place, place + 1))
+            for place, prompt in enumerate(prompts)
+        ]
+        return cls._of(ends, len(ends), computed, shapes, device, dtype, apart=True)
+
+    @classmethod
+    def _of(
+        cls,
+        prompts: Sequence[Prompt],
+        nobody: int,
+        computed: int,
+        shapes: Shapes,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        apart: bool = False,
+    ) -> Groups:
+        import numpy as np
         import torch
 
-        def tensor(values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
-            return torch.tensor(values).to(device, non_blocking=True)
+        def tensor(rows: Sequence[Numbers]) -> torch.Tensor:
+            return torch.from_numpy(np.stack(rows)).to(device, non_blocking=True)
 
         return cls(
             [
                 Group(
                     tensor(rows.places),
                     tensor(rows.asking),
-                    tensor(rows.outputs),
+                    tensor(rows.outputs).flatten(),
                     _mask(rows, device, dtype) if shapes.attention == "masked" else None,
                 )
                 for group in _alike(prompts, GATHERED * computed)
-                for rows in [_Rows.of(group, shapes, computed)]
+                for rows in [_Rows.of(group, shapes, nobody, apart=apart)]
             ]
         )
 
@@ -177,26 +221,29 @@ class _Rows:
 
     before: int
     """Length of what is before, padding included."""
-    places: list[list[int]]
-    asking: list[list[int]]
-    outputs: list[int]
+    places: list[Numbers]
+    asking: list[Numbers]
+    outputs: list[Numbers]
     padding: list[int]
     """How much of `before` is padding, prompt by prompt."""
 
     @classmethod
-    def of(cls, group: Sequence[Prompt], shapes: Shapes, nobody: int) -> _Rows:
-        """`nobody` is the output of who asks for nothing."""
+    def of(
+        cls, group: Sequence[Prompt], shapes: Shapes, nobody: int, *, apart: bool = False
+    ) -> _Rows:
+        """`nobody` is the output of who asks for nothing; `apart`: who asks is no key."""
         if shapes.attention != "masked":
             return cls._whole(group, shapes, nobody)
         before = shapes.length(max(prompt.shared for prompt in group))
-        own = shapes.length(max(len(prompt.own) for prompt in group))
+        own = 1 if apart else shapes.length(max(len(prompt.own) for prompt in group))
         made = cls(before, [], [], [], [])
         for prompt in group:
             gap, rest = before - prompt.shared, own - len(prompt.own)
-            asking = [*prompt.own, *[prompt.own[-1]] * rest]
-            made.places.append([*[prompt.own[0]] * gap, *chain(*prompt.before), *asking])
+            asking = numbers([prompt.own, [prompt.own[-1]] * rest])
+            keys = [] if apart else [asking]
+            made.places.append(numbers([[prompt.own[0]] * gap, *prompt.before, *keys]))
             made.asking.append(asking)
-            made.outputs += [*prompt.own, *[nobody] * rest]
+            made.outputs.append(numbers([prompt.own, [nobody] * rest]))
             made.padding.append(gap)
         return made._filled(shapes, nobody)
 
@@ -207,18 +254,18 @@ class _Rows:
         made = cls(0, [], [], [], [])
         for prompt in group:
             rest = length - len(prompt)
-            places = [*chain(*prompt.before, prompt.own), *[prompt.own[-1]] * rest]
+            places = numbers([*prompt.before, prompt.own, [prompt.own[-1]] * rest])
             made.places.append(places)
             # What a known prefix would ask is not known, and nobody looks at its answer.
-            made.asking.append([place if place < nobody else 0 for place in places])
-            made.outputs += [*[nobody] * prompt.shared, *prompt.own, *[nobody] * rest]
+            made.asking.append(places * (places < nobody))
+            made.outputs.append(numbers([[nobody] * prompt.shared, prompt.own, [nobody] * rest]))
             made.padding.append(0)
         return made._filled(shapes, nobody)
 
     def _filled(self, shapes: Shapes, nobody: int) -> _Rows:
         """With prompts for nobody, where their number is rounded."""
         more = shapes.prompts(len(self.places)) - len(self.places)
-        self.outputs += [nobody] * more * len(self.asking[0])
+        self.outputs += [numbers([[nobody] * len(self.asking[0])])] * more
         for rows in (self.places, self.asking):
             rows += rows[-1:] * more
         self.padding += self.padding[-1:] * more
@@ -244,9 +291,39 @@ def _attend(
     """Attention in each prompt; shapes (prompts, tokens, heads, head_dim)."""
     from torch.nn.functional import scaled_dot_product_attention
 
+    if mask is not None:
+        return _attend_masked(queries, keys, values, mask)
     queries, keys, values = (one.transpose(1, 2) for one in (queries, keys, values))
     if (times := queries.shape[1] // keys.shape[1]) > 1:
         keys, values = (one.repeat_interleave(times, dim=1) for one in (keys, values))
-    return scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, is_causal=mask is None
-    ).transpose(1, 2)
+    return scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2)
+
+
+def _attend_masked(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """`_attend` with a mask, block by block of queries, none of which meets keys behind it.
+
+    Heads that share keys are asked one after the other, so that the keys need not be copied.
+    """
+    from torch.nn.functional import scaled_dot_product_attention
+
+    prompts, asking, heads, width = queries.shape
+    keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+    shared = keys.shape[1]
+    grouped = queries.view(prompts, asking, shared, heads // shared, width)
+    if asking == 1:  # then these heads can be the queries of one
+        found = scaled_dot_product_attention(grouped[:, 0], keys, values, attn_mask=mask)
+        return found.reshape(prompts, 1, heads, width)
+    attended = grouped.new_empty(grouped.shape)
+    before = keys.shape[2] - asking
+    for start in range(0, asking, BLOCK):
+        stop = min(start + BLOCK, asking)
+        for head in range(heads // shared):
+            attended[:, start:stop, :, head] = scaled_dot_product_attention(
+                grouped[:, start:stop, :, head].transpose(1, 2),
+                keys[:, :, : before + stop],
+                values[:, :, : before + stop],
+                attn_mask=mask[:, :, start:stop, : before + stop],
+            ).transpose(1, 2)
+    return attended.flatten(2, 3)

@@ -88,7 +88,11 @@ class Body:
         hidden = model.embed_tokens(layout.tokens)
         turns = _turns(model.rotary_emb, hidden, layout.positions)
         for number, layer in enumerate(model.layers):
-            queries, keys, values = self._before(layer, hidden, *turns)
+            final = number == len(model.layers) - 1  # where nothing but the last tokens counts
+            ends = layout.ends if final else None
+            queries, keys, values = self._before(
+                layer, hidden, *turns, None if ends is None else layout.last
+            )
             keys, values = _with_known(keys, values, number, layout)
             _keep(
                 keys,
@@ -96,23 +100,31 @@ class Body:
                 [None if pairs is None else pairs[number] for pairs in prefixes],
                 layout,
             )
-            attended = layout.attention(queries, keys, values)
-            if number == len(model.layers) - 1:  # from here on nothing else is looked at
-                hidden, attended = hidden[layout.last], attended[layout.last]
+            attended = (ends or layout.attention)(queries, keys, values)
+            if final:
+                hidden = hidden[layout.last]
+                attended = attended if ends else attended[layout.last]
             hidden = self._after(layer, hidden, attended)
         return _norm(model.norm, hidden)
 
 
 def _before_attention(
-    layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    layer: Any,
+    hidden: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    asking: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries, keys and values, each (tokens, heads, head_dim)."""
+    """Queries, of `asking` alone if it is given, keys and values; (tokens, heads, head_dim)."""
     module = layer.self_attn
     hidden = _norm(layer.input_layernorm, hidden)
-    heads = (len(hidden), -1, module.head_dim)
-    queries = _norm(module.q_norm, module.q_proj(hidden).view(heads))
-    keys = _norm(module.k_norm, module.k_proj(hidden).view(heads))
-    return _turn(queries, cos, sin), _turn(keys, cos, sin), module.v_proj(hidden).view(heads)
+    heads = (-1, module.head_dim)
+    keys = _norm(module.k_norm, module.k_proj(hidden).unflatten(-1, heads))
+    keys, values = _turn(keys, cos, sin), module.v_proj(hidden).unflatten(-1, heads)
+    if asking is not None:
+        hidden, cos, sin = hidden[asking], cos[asking], sin[asking]
+    queries = _norm(module.q_norm, module.q_proj(hidden).unflatten(-1, heads))
+    return _turn(queries, cos, sin), keys, values
 
 
 def _after_attention(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
@@ -123,9 +135,14 @@ def _after_attention(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -
 
 
 def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Qwen3RMSNorm in one step."""
+    """Qwen3RMSNorm in one step; on a CPU, where torch has no kernel of its own, in three reads."""
+    import torch
     from torch.nn.functional import rms_norm
 
+    if hidden.device.type == "cpu" and hidden.dtype == torch.float32:
+        length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+        scale = length.square_().div_(hidden.shape[-1]).add_(module.variance_epsilon).rsqrt_()
+        return (hidden * scale).mul_(module.weight)
     return rms_norm(hidden, hidden.shape[-1:], module.weight, module.variance_epsilon)
 
 

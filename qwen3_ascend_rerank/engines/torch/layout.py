@@ -33,6 +33,8 @@ class Layout:
     unused: int
     """Known tokens that are made up, after those of all shares."""
     attention: Groups | Ragged
+    ends: Groups | None
+    """Attention for `last` alone, which is enough in the last layer; None: it is not done."""
     last: torch.Tensor
     """The last token of each document, share by share, shape (at least documents,)."""
 
@@ -49,12 +51,12 @@ def lay_out(
     positions: list[range] = []
     prompts: list[Prompt] = []
     prefixes: list[range] = []
-    last: list[int] = []
+    documents: list[Prompt] = []
     count = 0
     computed = shapes.tokens(sum(share.tokens for share in shares))
     known = computed
 
-    def add(own: Sequence[int], before: Sequence[range]) -> range:
+    def add(own: Sequence[int], before: Sequence[range]) -> Prompt:
         nonlocal count
         prompt = Prompt(before, range(count, count + len(own)))
         count += len(own)
@@ -62,14 +64,15 @@ def lay_out(
             tokens.append(own)
             positions.append(range(prompt.shared, len(prompt)))
             prompts.append(prompt)
-        return prompt.own
+        return prompt
 
     for share in shares:
         before = range(known, known + share.known.length)
         known = before.stop
-        prefixes.append(add(share.call.prefix[len(before) :], [before]))
+        prefixes.append(add(share.call.prefix[len(before) :], [before]).own)
         prefix = [before, prefixes[-1]]
-        last += [add(share.call.rows[row], prefix)[-1] for row in share.rows]
+        documents += [add(share.call.rows[row], prefix) for row in share.rows]
+    last = [prompt.own[-1] for prompt in documents]
     spare = [0] * (computed - count)
     last += last[-1:] * (shapes.documents(len(last)) - len(last))
     return Layout(
@@ -82,6 +85,11 @@ def lay_out(
             Ragged.of(prompts, device)
             if shapes.attention == "ragged"
             else Groups.of(prompts, computed, shapes, device, dtype)
+        ),
+        ends=(
+            Groups.of_ends(documents, computed, shapes, device, dtype)
+            if shapes.attention == "masked"
+            else None
         ),
         last=tensor([last]),
     )
