@@ -148,6 +148,7 @@ def batch(
     passage_limit: Annotated[int, setting("passage_limit")] = default("passage_limit"),
     metadata_fields: Annotated[str | None, setting("metadata_fields")] = default("metadata_fields"),
     calibration: Annotated[str | None, setting("calibration")] = default("calibration"),
+    cascade: Annotated[str | None, setting("cascade")] = default("cascade"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
 ) -> None:
     """Rank whole files, in blocks; the same command goes on where it was stopped.
@@ -188,6 +189,7 @@ def batch(
         engine_options=json_object("--engine-options", engine_options),
         metadata_fields=metadata_fields,
         calibration=calibration,
+        cascade=cascade,
     )
     workers: Workers | None = None
     if ray is not None:

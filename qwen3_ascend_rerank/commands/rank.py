@@ -74,6 +74,7 @@ def rank(
     engine_options: Annotated[str, setting("engine_options")] = "{}",
     metadata_fields: Annotated[str | None, setting("metadata_fields")] = default("metadata_fields"),
     calibration: Annotated[str | None, setting("calibration")] = default("calibration"),
+    cascade: Annotated[str | None, setting("cascade")] = default("cascade"),
 ) -> None:
     """Rank passages for a query, best first.
 
@@ -104,6 +105,7 @@ def rank(
         engine_options=json_object("--engine-options", engine_options),
         metadata_fields=metadata_fields,
         calibration=calibration,
+        cascade=cascade,
     )
     if requests is not None:
         if query is not None or documents or file:

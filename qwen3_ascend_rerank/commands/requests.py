@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from ..components.settings import RerankSettings
 from ..errors import EngineError, InvalidInputError, RerankTimeoutError
-from ..reranker import Reranker
+from ..reranker import Ranker
 from .inputs import Line, parse_request, read_lines, read_texts
 from .report import as_dict, print_json
 from .screen import messages, output
@@ -23,7 +23,7 @@ IN_FLIGHT = 8
 
 
 def rank_requests(
-    reranker: Reranker, source: str, settings: RerankSettings, *, keep_going: bool = False
+    reranker: Ranker, source: str, settings: RerankSettings, *, keep_going: bool = False
 ) -> int:
     """Print one line of JSON for each request in `source`, in order.
 
@@ -49,7 +49,7 @@ def rank_requests(
 
 
 def _answers(
-    reranker: Reranker, lines: Iterable[Line], settings: RerankSettings, keep_going: bool
+    reranker: Ranker, lines: Iterable[Line], settings: RerankSettings, keep_going: bool
 ) -> Iterator[dict[str, Any]]:
     waiting: deque[Future[dict[str, Any]]] = deque()
     pool = ThreadPoolExecutor(IN_FLIGHT)
@@ -66,7 +66,7 @@ def _answers(
 
 
 def _answer(
-    reranker: Reranker, line: Line, settings: RerankSettings, keep_going: bool
+    reranker: Ranker, line: Line, settings: RerankSettings, keep_going: bool
 ) -> dict[str, Any]:
     name: Any = line.number
     try:
@@ -80,7 +80,7 @@ def _answer(
         return {"id": name, "error": str(error)}
 
 
-def _ranked(reranker: Reranker, value: object, settings: RerankSettings) -> dict[str, Any]:
+def _ranked(reranker: Ranker, value: object, settings: RerankSettings) -> dict[str, Any]:
     request = parse_request(value)
     if request.passages:
         reranker.start(timeout=None)  # so that no request pays for the loading with its own

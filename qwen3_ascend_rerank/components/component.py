@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from pydantic import Field, InstanceOf, PrivateAttr, model_validator
+from pydantic import Field, InstanceOf, PrivateAttr, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import Self, TypedDict
 
@@ -25,13 +25,16 @@ from ..engines.options import public_options
 from ..errors import InvalidInputError, QueryTooLongError, UnknownNameError
 from ..prompts.fields import checked_fields, with_fields
 from ..prompts.request import CALL_OPTIONS, LongDocuments, call_options
-from ..reranker import Ranker, Reranker, fixed_setting
+from ..reranker import Ranker, fixed_setting
 from ..results import RankedDocument, RerankResult
+from ..results.fusion import WEIGHTED_CASCADE, Fusion, fused
 from .settings import RERANKER_FIELDS, RerankSettings, checked_on_failure, checked_patience
 from .silence import unless_silent
 
 logger = logging.getLogger("qwen3_ascend_rerank")
 
+MAKING = (*RERANKER_FIELDS, "cascade")
+"""Settings that a Reranker is made by, so that they are what they are."""
 Outcome: TypeAlias = RerankResult | Exception
 """A ranking, or the failure in spite of which the answer goes on."""
 
@@ -89,6 +92,11 @@ def marks_of(document: RankedDocument, text: str) -> dict[str, Any]:
     return marks
 
 
+def checked_fusion(given: Any) -> str | None:
+    """One of the forms of `Fusion`; None: none."""
+    return None if given is None else str(Fusion.of(given))
+
+
 class CallOptions(TypedDict, total=False):
     """What one call may set differently. None: no limit, whatever the component says."""
 
@@ -112,9 +120,16 @@ class RerankComponent(RerankSettings, Closing):
         description="A ready Reranker or CascadeReranker, instead of the settings that would make "
         "one; whoever made it closes it.",
     )
-    _own: Reranker | None = PrivateAttr(None)
+    fusion: str | None = Field(
+        None,
+        description="The retriever's score counts in the order: `rrf`, `rrf:CONSTANT`, or "
+        "`weighted:WEIGHT` with the model's weight in [0, 1]; not given: the model's alone does. "
+        "Scores and threshold are the model's in any case.",
+    )
+    _own: Ranker | None = PrivateAttr(None)
     _CHECKS: ClassVar[dict[str, Callable[[Any], Any]]] = {
         **CALL_OPTIONS,
+        "fusion": checked_fusion,
         "metadata_fields": checked_fields,
         "on_failure": checked_on_failure,
         "patience": checked_patience,
@@ -131,6 +146,11 @@ class RerankComponent(RerankSettings, Closing):
                 )
             super().__init__(**settings)
 
+    @field_validator("fusion", mode="before")
+    @classmethod
+    def _read_fusion(cls, given: Any) -> str | None:
+        return checked_fusion(given)
+
     @model_validator(mode="before")
     @classmethod
     def _ask_reranker(cls, values: Any) -> Any:
@@ -140,6 +160,7 @@ class RerankComponent(RerankSettings, Closing):
             return values
         its = {name: getattr(reranker.stages[-1], name) for name in RERANKER_FIELDS}
         its |= {name: getattr(reranker, name) for name in ("model", *CALL_OPTIONS)}
+        its["cascade"] = None  # it is one already, or it is none
         if not isinstance(its["model"], str | None):
             its["model"] = type(its["model"]).__name__
         fixed = its.keys() - CALL_OPTIONS.keys()
@@ -152,13 +173,16 @@ class RerankComponent(RerankSettings, Closing):
     def model_post_init(self, context: Any, /) -> None:
         """Refuse wrong settings now rather than at the first call."""
         super().model_post_init(context)
-        _ = self._core
+        self._check_fusion(self.fusion)
 
     if not TYPE_CHECKING:  # who checks types sees the fields themselves
 
         def __setattr__(self, name: str, value: Any) -> None:
             """Let a field be assigned that still has an effect, and be a value that can be used."""
-            super().__setattr__(name, self._assignable(name, value))
+            value = self._assignable(name, value)
+            if name == "fusion":
+                self._check_fusion(value)
+            super().__setattr__(name, value)
 
     def _assignable(self, name: str, value: Any) -> Any:
         """`value` as field `name` holds it from now on; private names are nobody's business.
@@ -169,7 +193,7 @@ class RerankComponent(RerankSettings, Closing):
         kind = type(self)
         if name in self._CHECKS:
             return self._CHECKS[name](value)
-        if name in RERANKER_FIELDS or name == "reranker":
+        if name in (*MAKING, "reranker"):
             raise fixed_setting(name, kind.__name__)
         if not (name in kind.model_fields or name.startswith("_") or hasattr(kind, name)):
             raise unknown_name(name, f"setting of {kind.__name__}", kind.model_fields)
@@ -202,10 +226,10 @@ class RerankComponent(RerankSettings, Closing):
         """
         copied = super().model_copy(deep=deep)
         for name, value in (update or {}).items():
-            remade = self.reranker is None and name in RERANKER_FIELDS
+            remade = self.reranker is None and name in MAKING
             copied.__dict__[name] = value if remade else self._assignable(name, value)
         copied.__pydantic_fields_set__.update(update or {})
-        _ = copied._core  # refuses what cannot be used
+        copied._check_fusion(copied.fusion)  # makes its Reranker, which refuses what cannot be used
         return copied
 
     def __copy__(self) -> Self:
@@ -219,6 +243,7 @@ class RerankComponent(RerankSettings, Closing):
         state = {**self._state(), "engine_options": public_options(self.engine_options)}
         if self.reranker is None:
             state |= {name: place.absolute for name, place in self._located().items()}
+            state["cascade"] = self._absolute_cascade()
         return partial(type(self), **state), ()
 
     def __eq__(self, other: object) -> bool:
@@ -257,22 +282,72 @@ class RerankComponent(RerankSettings, Closing):
         """The options of one call: those given, and for the rest the component's."""
         return cast("CallOptions", call_options(self, given))
 
-    def _rerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
+    def _check_fusion(self, fusion: str | None) -> None:
+        """Refuse what could not be fused at the first call, when it is set.
+
+        Raises:
+            InvalidInputError: the scores of a cascade would be weighted.
+        """
+        weighs = fusion is not None and Fusion.of(fusion).kind == "weighted"
+        if len(self._core.stages) > 1 and weighs:
+            raise InvalidInputError(WEIGHTED_CASCADE)
+
+    def _rerank(
+        self,
+        query: str,
+        texts: list[str],
+        options: CallOptions,
+        retrieved: Sequence[float] | None = None,
+    ) -> Outcome:
+        """The ranking, or the failure that is excused.
+
+        Args:
+            query: what is asked.
+            texts: the documents.
+            options: of this call.
+            retrieved: the retriever's score of each, where there is a `fusion`.
+        """
         try:
+            asked = _all_of_them(options) if self.fusion else options
             if self._is_hurried:
-                return wait(submit(self._hurried(query, texts, options)))
-            return self._core.rerank(query, texts, **options)
+                result = wait(submit(self._hurried(query, texts, asked)))
+            else:
+                result = self._core.rerank(query, texts, **asked)
+            return self._fused(result, retrieved, options)
         except Exception as error:  # noqa: BLE001 - whatever failed, `keep_order` promises an answer
             return self._excused(error)
 
-    async def _arerank(self, query: str, texts: list[str], options: CallOptions) -> Outcome:
+    async def _arerank(
+        self,
+        query: str,
+        texts: list[str],
+        options: CallOptions,
+        retrieved: Sequence[float] | None = None,
+    ) -> Outcome:
+        """`_rerank` for asyncio."""
         try:
+            asked = _all_of_them(options) if self.fusion else options
             if self._is_hurried:
-                call = submit(self._hurried(query, texts, options))
-                return await asyncio.wrap_future(call)
-            return await self._core.arerank(query, texts, **options)
+                call = submit(self._hurried(query, texts, asked))
+                result = await asyncio.wrap_future(call)
+            else:
+                result = await self._core.arerank(query, texts, **asked)
+            return self._fused(result, retrieved, options)
         except Exception as error:  # noqa: BLE001
             return self._excused(error)
+
+    def _fused(
+        self, result: RerankResult, retrieved: Sequence[float] | None, options: CallOptions
+    ) -> RerankResult:
+        if self.fusion is None or retrieved is None:
+            return result
+        return fused(
+            result,
+            retrieved,
+            Fusion.of(self.fusion),
+            threshold=options["threshold"],
+            top_n=options["top_n"],
+        )
 
     @property
     def _is_hurried(self) -> bool:
@@ -294,3 +369,8 @@ class RerankComponent(RerankSettings, Closing):
             raise error
         logger.warning("reranking failed, order kept: %s: %s", type(error).__name__, error)
         return error
+
+
+def _all_of_them(options: CallOptions) -> CallOptions:
+    """`options` for a call that leaves nothing out, since what is left out is found later."""
+    return {**options, "top_n": None, "threshold": None}

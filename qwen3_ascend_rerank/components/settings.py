@@ -7,6 +7,7 @@ the environment as ``QWEN3_RERANK_<FIELD>``, e.g. ``QWEN3_RERANK_MODEL``; `engin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
@@ -30,10 +31,11 @@ from ..models.location import Location
 from ..prompts import DEFAULT_INSTRUCTION
 from ..prompts.fields import checked_fields
 from ..prompts.request import CALL_OPTIONS
-from ..reranker import DEFAULT_MODEL, Reranker
+from ..reranker import DEFAULT_MODEL, CascadeReranker, Ranker, Reranker
 from ..results.calibration import calibration_of
 from ..trust import checked_level
 from .environment import ENVIRONMENT_PREFIX, from_environment
+from .stages import Stage, checked_cascade
 
 __all__ = ["ENVIRONMENT_PREFIX", "RERANKER_FIELDS", "RerankSettings"]
 
@@ -154,6 +156,18 @@ class _RerankerFields(BaseModel):
 
 
 class _Fields(_RerankerFields):
+    cascade: str | list[str] | None = Field(
+        None,
+        description="Smaller models that are asked first, each with how many documents it hands "
+        "on: `SMALL:KEEP`, or several with commas between them. SMALL is a hub id, a folder, or "
+        "the URL where it is served.",
+    )
+
+    @field_validator("cascade", mode="before")
+    @classmethod
+    def _read_cascade(cls, given: Any) -> list[str] | None:
+        return checked_cascade(given)
+
     metadata_fields: str | list[str] | None = Field(
         None,
         description="Fields of a document's metadata that are read before its text, a line each, "
@@ -188,6 +202,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "api_key": checked_api_key,
     "base_url": checked_urls,
     "calibration": checked_calibration,
+    "cascade": checked_cascade,
     "cache_size": partial(checked_count, "cache_size", least=0),
     "engine": checked_engine,
     "engine_options": checked_options,
@@ -214,6 +229,8 @@ class RerankSettings(_Fields):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     _places: dict[str, Location] = PrivateAttr(default_factory=dict)
+    _stage_places: dict[str, Location] = PrivateAttr(default_factory=dict)
+    """Of the models of a cascade, by their names."""
 
     @model_validator(mode="before")
     @classmethod
@@ -232,17 +249,55 @@ class RerankSettings(_Fields):
         if self.base_url is None:
             asked = {"model": self.model, "tokenizer": self.tokenizer}
             self._places = {name: Location.of(one) for name, one in asked.items() if one}
+        self._stage_places = {
+            one.model: Location.of(one.model) for one in self.stages if not one.served
+        }
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Who is asked before the model itself."""
+        return [Stage.of(text) for text in checked_cascade(self.cascade) or ()]
 
     def _located(self) -> dict[str, Location]:
         """Where those settings are that have not been set anew since."""
         places = self._places.items()
         return {name: place for name, place in places if place.asked == getattr(self, name)}
 
-    def make_reranker(self) -> Reranker:
-        """A `Reranker` with these settings; nothing is loaded yet.
+    def _absolute_cascade(self) -> list[str] | None:
+        """`cascade` as it means the same below any working folder."""
+        places = self._stage_places
+        found = [
+            str(
+                replace(one, model=places[one.model].absolute if one.model in places else one.model)
+            )
+            for one in self.stages
+        ]
+        return found or None
+
+    def make_reranker(self) -> Ranker:
+        """What ranks with these settings: a `Reranker`, or a cascade; nothing is loaded yet.
 
         Raises:
             InvalidInputError: a value that cannot be used.
         """
         settings = {name: getattr(self, name) for name in RERANKER_FIELDS}
-        return Reranker(**{**settings, **self._located()})
+        if self.base_url is None and any(stage.served for stage in self.stages):
+            settings["api_key"] = None  # it is that stage's
+        return self.in_cascade(Reranker(**{**settings, **self._located()}))
+
+    def in_cascade(self, last: Reranker) -> Ranker:
+        """`last` behind the models of `cascade`; without such `last` itself.
+
+        Raises:
+            InvalidInputError: a value that cannot be used.
+        """
+        stages = self.stages
+        if not stages:
+            return last
+        settings = {name: getattr(self, name) for name in RERANKER_FIELDS}
+        before = [
+            (one.reranker(settings, self._stage_places.get(one.model)), one.keep) for one in stages
+        ]
+        return CascadeReranker(
+            [*before, last], top_n=self.top_n, threshold=self.threshold, timeout=self.timeout
+        )

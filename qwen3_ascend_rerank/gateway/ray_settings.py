@@ -80,6 +80,12 @@ class RaySettings(RerankSettings):
                 "base_url is given, and this application runs the engines itself; to stand before "
                 "servers elsewhere, run `qwen3-rerank serve --base-url …`"
             )
+        if self.cascade is not None:
+            raise ValueError(
+                "cascade is given, and this application runs one model; serve each with an "
+                "application of its own, and put `qwen3-rerank serve --base-url … --cascade …` "
+                "before them"
+            )
         if self.max_replicas < self.min_replicas:
             raise ValueError(
                 f"max_replicas is {self.max_replicas} and min_replicas is {self.min_replicas}; "

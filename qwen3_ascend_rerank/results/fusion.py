@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 from ..checks import described
 from ..errors import InvalidInputError
+from .records import RankedDocument
+from .result import RerankResult
 
 CONSTANT = 60
 """What is added to a rank. Source: Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms
 Condorcet and individual rank learning methods, SIGIR 2009."""
+WEIGHTED_CASCADE = (
+    "fusion is weighted, and a cascade has scores of several models, which cannot be compared; use "
+    "rrf, which goes by the order"
+)
 FORMS = "give rrf, rrf:CONSTANT or weighted:WEIGHT, the model's weight in [0, 1]"
 
 
@@ -85,6 +93,67 @@ class Fusion:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.number:g}"
+
+
+def fused(
+    result: RerankResult,
+    retrieved: Sequence[float],
+    fusion: Fusion,
+    *,
+    threshold: float | None = None,
+    top_n: int | None = None,
+) -> RerankResult:
+    """`result` in the order of both judgements; scores stay the model's.
+
+    Args:
+        result: of all documents, without threshold and top_n.
+        retrieved: the retriever's scores in the order in which the documents were passed in, higher
+            is better.
+        fusion: which order that is.
+        threshold: lowest score of the model that is kept, after the order was found.
+        top_n: how many are kept at most.
+
+    Raises:
+        InvalidInputError: a cascade whose scores would be weighted, though they are of different
+            models.
+    """
+    documents = sorted(result, key=lambda one: one.index)
+    if result.stages and fusion.kind == "weighted":
+        raise InvalidInputError(WEIGHTED_CASCADE)
+    # Of a cascade only the order can be compared; of one model it is that of the log-odds.
+    places = {one.index: -place for place, one in enumerate(result)}
+    weighs = fusion.kind == "weighted"
+    said = [one.log_odds if weighs else places[one.index] for one in documents]
+    scores = fusion.scores(said, retrieved)
+    order = sorted(documents, key=lambda one: -scores[one.index])
+    kept = [one for one in order if threshold is None or _reaches(one, threshold, result)]
+    return replace(result, documents=tuple(kept[:top_n]))
+
+
+def _reaches(one: RankedDocument, threshold: float, result: RerankResult) -> bool:
+    last = len(result.stages) or None
+    return one.stage == last and one.score >= threshold
+
+
+def checked_scores(scores: Sequence[Any], source: str) -> list[float]:
+    """A retriever's scores, all of them numbers.
+
+    Args:
+        scores: one for each document.
+        source: where they were looked for, for the error.
+
+    Raises:
+        InvalidInputError: one is missing, or no finite number.
+    """
+    for place, score in enumerate(scores):
+        number = isinstance(score, Real) and not isinstance(score, bool)
+        if not number or not math.isfinite(score):
+            lack = "none" if score is None else described(score)
+            raise InvalidInputError(
+                f"fusion needs the retriever's score of each document, and document {place} has "
+                f"{lack} as {source}; have the retriever give it, or leave fusion out"
+            )
+    return [float(score) for score in scores]
 
 
 def _spread(values: Sequence[float]) -> list[float]:

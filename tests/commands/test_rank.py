@@ -488,3 +488,31 @@ class TestProgram:
         code = "import sys, qwen3_ascend_rerank.commands; print(*sys.modules)"
         loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
         assert not {"torch", "transformers", "typer", "rich"} & set(loaded.stdout.decode().split())
+
+
+# -- a cascade -------------------------------------------------------------------------------------
+
+
+def test_a_cascade_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Bread needs flour.", "Beijing is the capital.", "China is large."]
+    made = json.loads(
+        run("capital of China", *texts, "--cascade", "lexical:2", "--format", "json").stdout
+    )
+    assert made["model"] == "lexical → lexical"
+    assert sorted(one["stage"] for one in made["documents"]) == [1, 2, 2]
+    assert [one["handed_on"] for one in made["stages"]] == [2, 0]
+    monkeypatch.setenv("QWEN3_RERANK_CASCADE", "lexical:1")
+    assert "[stage 2]" in run("capital of China", *texts).stdout
+
+
+def test_a_cascade_ranks_requests(tmp_path: Path) -> None:
+    request = {"query": "bread", "documents": ["bread", "salt", "wine"], "top_n": 1}
+    (tmp_path / "r.jsonl").write_text(json.dumps(request) + "\n")
+    (answer,) = lines(run("--requests", str(tmp_path / "r.jsonl"), "--cascade", "lexical:1"))
+    assert [(one["index"], one["stage"]) for one in answer["documents"]] == [(0, 2)]
+
+
+def test_a_cascade_that_is_none_is_said() -> None:
+    assert "cascade has 'lexical'; give SMALL:KEEP" in error(
+        run("bread", "bread", "--cascade", "lexical")
+    )

@@ -1,14 +1,23 @@
 """The settings: one set of names, filled from the environment."""
 
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from qwen3_ascend_rerank import DEFAULT_MODEL, InvalidInputError, Reranker
+from qwen3_ascend_rerank import (
+    DEFAULT_INSTRUCTION,
+    DEFAULT_MODEL,
+    CascadeReranker,
+    InvalidInputError,
+    Reranker,
+)
 from qwen3_ascend_rerank.components.component import RerankComponent
 from qwen3_ascend_rerank.components.settings import RerankSettings
+from qwen3_ascend_rerank.models.lexical import checkpoint_folder
 
 URL = "http://127.0.0.1:1"
 
@@ -158,3 +167,100 @@ def test_wrong_addresses_are_refused_before_anything_is_asked(
     with pytest.raises(ValidationError, match="headers in engine_options") as caught:
         RerankSettings(base_url=URL, engine_options={"headers": ["grain"]})
     assert "grain" not in str(caught.value)
+
+
+# -- a cascade -------------------------------------------------------------------------------------
+
+
+def test_a_cascade_is_made_of_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_CASCADE", f"lexical:20, {URL}:5")
+    settings = RerankSettings(
+        model="Qwen/Qwen3-Reranker-4B", engine="torch", max_length=512, passage_overlap=32, top_n=3,
+        threshold=0.5, timeout=9.0, tokenizer="Qwen/tokens", engine_options={"device": "cpu"},
+    )  # fmt: skip
+    assert settings.cascade == ["lexical:20", f"{URL}:5"]
+    with settings.make_reranker() as cascade:
+        small, served, large = cascade.stages
+        assert isinstance(cascade, CascadeReranker)
+        assert tuple(cascade.keep) == (20, 5)
+        assert (cascade.top_n, cascade.threshold, cascade.timeout) == (3, 0.5, 9.0)
+        assert (small.model, small.engine, small.engine_options) == (
+            "lexical", "torch", {"device": "cpu"},
+        )  # fmt: skip
+        assert (served.base_url, served.model, served.engine_options) == (URL, None, {})
+        assert {one.max_length for one in cascade.stages} == {512}
+        assert {one.passage_overlap for one in cascade.stages} == {32}
+        assert [one.tokenizer for one in cascade.stages] == [None, None, "Qwen/tokens"]
+        assert {(one.top_n, one.threshold, one.timeout) for one in (small, served)} == {
+            (None, None, None)
+        }
+        assert large.model == "Qwen/Qwen3-Reranker-4B"
+    assert isinstance(RerankSettings(cascade=None).make_reranker(), Reranker)
+
+
+def test_a_key_goes_to_servers_alone() -> None:
+    with RerankSettings(
+        model="lexical", cascade=f"{URL}:2", api_key="seed"
+    ).make_reranker() as made:
+        assert [one.api_key for one in made.stages] == [SecretStr("seed"), None]
+    with RerankSettings(base_url=URL, cascade="lexical:2", api_key="seed").make_reranker() as made:
+        assert [one.api_key for one in made.stages] == [None, SecretStr("seed")]
+
+
+def test_a_last_model_of_its_own_keeps_its_key_to_itself() -> None:
+    settings = RerankSettings(model="Qwen/Qwen3-Reranker-4B", cascade=f"{URL}:2")
+    last = Reranker(base_url="http://127.0.0.1:2", api_key="private")
+    with settings.in_cascade(last) as cascade:
+        assert [one.api_key for one in cascade.stages] == [None, SecretStr("private")]
+
+
+def test_calibration_is_of_the_last_model() -> None:
+    calibration = {
+        "form": "qwen3-rerank calibration", "version": 1, "method": "platt", "slope": 1.0,
+        "intercept": 0.0, "model": "lexical", "instruction": DEFAULT_INSTRUCTION,
+    }  # fmt: skip
+    settings = RerankSettings(model="lexical", cascade="lexical:1", calibration=calibration)
+    with settings.make_reranker() as cascade:
+        found = cascade.rerank("bread", ["bread", "salt"])
+    assert [one.relevance is None for one in found] == [False, True]
+
+
+def test_a_folder_of_a_cascade_is_the_one_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").symlink_to(checkpoint_folder())
+    settings = RerankSettings(model="lexical", cascade="./small:1")
+    component = RerankComponent(model="lexical", cascade="./small:1")
+    again = pickle.loads(pickle.dumps(component))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert again.cascade == [f"{tmp_path}/small:1"]
+    for made in (settings.make_reranker(), component._core, again._core):
+        with made:
+            assert len(made.rerank("bread", ["bread", "salt"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("cascade", "message"),
+    [
+        ("lexical", "cascade has 'lexical'; give SMALL:KEEP"),
+        (["lexical:0"], "cascade has 'lexical:0'"),
+        (":20", "cascade has ':20'"),
+        ({"lexical": 20}, "cascade is {'lexical': 20}"),
+        ("lexical:5,Qwen/Qwen3-Reranker-0.6B:5", "hands on 5 of the 5 that it gets"),
+    ],
+)
+def test_a_cascade_that_cannot_be_is_refused(cascade: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RerankSettings(model="lexical", cascade=cascade).make_reranker()
+
+
+def test_a_component_with_a_ready_reranker_takes_no_cascade(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_CASCADE", "lexical:2")
+    with Reranker("lexical") as reranker:
+        assert RerankComponent(reranker=reranker).cascade is None
+        with pytest.raises(ValidationError, match="cascade given beside reranker"):
+            RerankComponent(reranker=reranker, cascade="lexical:1")

@@ -69,6 +69,7 @@ class TestArguments:
             ({"min_replicas": 3}, "max_replicas is 1 and min_replicas is 3"),
             ({"min_replicas": 0}, "greater than or equal to 1"),
             ({"base_url": "http://a"}, "qwen3-rerank serve --base-url"),
+            ({"cascade": "lexical:5"}, "this application runs one model"),
             ({"device": "tpu"}, "'auto', 'npu', 'gpu' or 'cpu'"),
             ({"engine_options": "[1"}, "give a JSON object"),
             ({"engine_options": "[1]"}, "valid dictionary"),

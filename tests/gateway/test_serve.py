@@ -171,6 +171,13 @@ class TestADryRun:
         assert "served at http://a:1, http://b:2" in " ".join(done.stderr.split())
         assert "at https://127.0.0.1:8000" in done.stdout
 
+    def test_says_which_models_are_asked_first(self) -> None:
+        done = self.run("lexical", "--cascade", "lexical:50,http://a:1:5")
+        assert done.exit_code == 0, done.output
+        told = " ".join(done.stderr.split())
+        assert "first lexical (matches words; no language model), which hands on 50" in told
+        assert "first http://a:1, which hands on 5" in told
+
     @pytest.mark.parametrize(
         ("arguments", "why"),
         [
@@ -178,6 +185,7 @@ class TestADryRun:
             (["lexical", "--no-template"], "--template needs --bare"),
             (["lexical", "--", "--dtype", "x"], "needs --bare or --replicas"),
             (["lexical", "--bare", "--base-url", "http://a"], "exclude each other"),
+            (["lexical", "--bare", "--cascade", "lexical:5"], "exclude each other"),
             (["lexical", "--servers-key-file", "x"], "needs --base-url"),
             (["lexical", "--replicas", "0"], "greater than or equal to 1"),
         ],

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import ensure_config
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, field_validator
 from typing_extensions import TypedDict, Unpack, override
 
 from qwen3_ascend_rerank import InvalidInputError
@@ -22,6 +22,7 @@ from qwen3_ascend_rerank.components import (
     Outcome,
     RerankComponent,
     checked_list,
+    checked_scores,
     marked_metadata,
     marks_of,
     nearest,
@@ -36,6 +37,13 @@ class RerankInput(TypedDict):
 
     query: str
     documents: Sequence[Document]
+
+
+def _checked_field(name: Any) -> str | None:
+    """The name of a field; None: none."""
+    if name is None or (isinstance(name, str) and name):
+        return name
+    raise InvalidInputError(f"score_field is {name!r}; pass the name of a field of the metadata")
 
 
 class Qwen3AscendRerank(
@@ -63,6 +71,27 @@ class Qwen3AscendRerank(
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    score_field: str | None = Field(
+        None,
+        description="Field of the metadata with the retriever's score, higher is better, for "
+        "`fusion`; not given: the order in which documents come, which does for `rrf`.",
+    )
+    _CHECKS: ClassVar = {**RerankComponent._CHECKS, "score_field": _checked_field}
+
+    @field_validator("score_field", mode="before")
+    @classmethod
+    def _read_field(cls, name: Any) -> str | None:
+        return _checked_field(name)
+
+    @override
+    def _check_fusion(self, fusion: str | None) -> None:
+        super()._check_fusion(fusion)
+        if fusion is not None and fusion.startswith("weighted") and self.score_field is None:
+            raise InvalidInputError(
+                f"fusion is {fusion}, which takes scores, and LangChain's documents have none; "
+                "pass score_field, where in their metadata it is, or use rrf"
+            )
 
     @override
     def compress_documents(
@@ -175,13 +204,28 @@ class Qwen3AscendRerank(
         }
 
     def _run(self, call: dict[str, Any]) -> dict[str, Any]:
-        return _apply(call, self._rerank(call["query"], self._texts(call), call["options"]))
+        return _apply(call, self._rerank(*self._asked(call)))
 
     async def _arun(self, call: dict[str, Any]) -> dict[str, Any]:
-        return _apply(call, await self._arerank(call["query"], self._texts(call), call["options"]))
+        return _apply(call, await self._arerank(*self._asked(call)))
 
-    def _texts(self, call: dict[str, Any]) -> list[str]:
-        return [self._text(one.page_content, one.metadata) for one in call["documents"]]
+    def _asked(
+        self, call: dict[str, Any]
+    ) -> tuple[str, list[str], CallOptions, list[float] | None]:
+        documents = call["documents"]
+        texts = [self._text(one.page_content, one.metadata) for one in documents]
+        return call["query"], texts, call["options"], self._retrieved(documents)
+
+    def _retrieved(self, documents: Sequence[Document]) -> list[float] | None:
+        """The retriever's scores, or what stands for its order, where they count."""
+        if self.fusion is None:
+            return None
+        self._check_fusion(self.fusion)  # the field may have been taken away since
+        field = self.score_field
+        if field is None:
+            return [-float(place) for place in range(len(documents))]
+        scores = [one.metadata.get(field) for one in documents]
+        return checked_scores(scores, f"{field!r} of its metadata")
 
 
 @cache

@@ -73,6 +73,50 @@ def test_chosen_fields_are_read_as_metadata_mode_reads_all():
     assert again.node.get_content(MetadataMode.NONE) == "It needs flour."
 
 
+def found(*scores):
+    texts = ["China is large.", "The capital of China is Beijing.", "Bread needs flour."]
+    return [
+        NodeWithScore(node=TextNode(id_=str(place), text=text), score=score)
+        for place, (text, score) in enumerate(zip(texts, scores, strict=True))
+    ]
+
+
+def test_the_retrievers_score_counts_where_it_is_asked_to():
+    given = found(9.0, 1.0, 5.0)
+    with Qwen3AscendRerank(model="lexical", fusion="weighted:0") as postprocessor:
+        ranked = rank(postprocessor, given, "capital of China")
+        assert ids(ranked) == ids(asyncio.run(arank(postprocessor, given))) == ["0", "2", "1"]
+        assert [one.node.metadata["retrieval_score"] for one in ranked] == [9.0, 5.0, 1.0]
+        scores = [one.score for one in ranked]
+        assert scores == [one.node.metadata["relevance_score"] for one in ranked]
+        assert scores != sorted(scores, reverse=True)
+        top = postprocessor.postprocess_nodes(
+            given, query_str="capital of China", top_n=1, threshold=scores[2]
+        )
+        assert ids(top) == ["1"]  # 2 and 0 score less
+        postprocessor.fusion = "weighted:1"
+        assert ids(rank(postprocessor, given, "capital of China")) == ["1", "0", "2"]
+        postprocessor.fusion = None
+        assert ids(rank(postprocessor, given, "capital of China")) == ["1", "0", "2"]
+
+
+@pytest.mark.parametrize("score", [None, float("nan")])
+def test_a_node_without_a_score_is_an_error_where_it_counts(score):
+    with Qwen3AscendRerank(model="lexical", fusion="rrf", on_failure="keep_order") as postprocessor:
+        with pytest.raises(InvalidInputError, match="document 2 has .* as the score of its node"):
+            rank(postprocessor, found(1.0, 2.0, score), "capital of China")
+        assert rank(postprocessor, [], "capital of China") == []
+
+
+def test_a_cascade_is_a_setting():
+    with Qwen3AscendRerank(model="lexical", cascade="lexical:2", fusion="rrf") as postprocessor:
+        ranked = rank(postprocessor, found(3.0, 2.0, 1.0), "capital of China")
+        assert sorted(one.node.metadata["relevance_stage"] for one in ranked) == [1, 2, 2]
+        assert pickle.loads(pickle.dumps(postprocessor)).cascade == ["lexical:2"]
+    with pytest.raises(ValueError, match="use rrf"):
+        Qwen3AscendRerank(model="lexical", cascade="lexical:2", fusion="weighted:0.5")
+
+
 def test_calibrated_relevance_stands_beside_the_score(tmp_path, nodes):
     file = tmp_path / "calibration.json"
     content = {"form": "qwen3-rerank calibration", "version": 1, "method": "isotonic"}

@@ -92,6 +92,7 @@ def bench(
     max_length: Annotated[int, setting("max_length")] = default("max_length"),
     timeout: Annotated[float | None, setting("timeout")] = default("timeout"),
     engine_options: Annotated[str, setting("engine_options")] = "{}",
+    cascade: Annotated[str | None, setting("cascade")] = default("cascade"),
 ) -> None:
     """Measure speed: requests and tokens a second, and how long an answer takes.
 
@@ -119,6 +120,7 @@ def bench(
         timeout=timeout,
         cache_size=0,  # a score that is remembered measures nothing
         engine_options=json_object("--engine-options", engine_options),
+        cascade=cascade,
     )
     own = read_requests(requests) if requests else []
     course = Course(loads, num_requests or len(own) or COUNT, warm_up, arrivals, seed)

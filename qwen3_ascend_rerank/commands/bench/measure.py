@@ -10,7 +10,7 @@ from itertools import islice
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ...reranker import Reranker
+from ...reranker import Ranker
 from ..inputs import RankRequest
 from ..screen import messages
 from .load import Arrivals, Cost, Outcome, Record, closed_loop, gaps, open_loop
@@ -34,7 +34,7 @@ class Course:
 
 
 def measure(
-    reranker: Reranker,
+    reranker: Ranker,
     course: Course,
     requests: Iterator[RankRequest],
     spare: Iterator[RankRequest],
@@ -73,7 +73,7 @@ def measure(
 
 
 def _run(
-    reranker: Reranker,
+    reranker: Ranker,
     load: float,
     requests: Iterator[RankRequest],
     course: Course,

@@ -115,6 +115,7 @@ def serve(
     cache_size: Annotated[int, setting("cache_size", _ENGINE)] = default("cache_size"),
     selfcheck: Annotated[str, setting("selfcheck", _ENGINE)] = default("selfcheck"),
     calibration: Annotated[str | None, setting("calibration", _ENGINE)] = default("calibration"),
+    cascade: Annotated[str | None, setting("cascade", _ENGINE)] = default("cascade"),
     api_key_file: Annotated[
         Path | None,
         _option(
@@ -216,6 +217,7 @@ def serve(
             "--template": template is not None,
             "--servers-key-file": servers_key_file is not None,
             "-- VLLM_OPTION": bool(vllm_options),
+            "--cascade": cascade is not None,
         }
     )
     if bare:
@@ -241,6 +243,7 @@ def serve(
         timeout=None,
         engine_options=json_object("--engine-options", engine_options),
         calibration=calibration,
+        cascade=cascade,
     )
     serve_gateway(
         settings,
@@ -275,7 +278,7 @@ _NEEDS = {
     "--servers-key-file": (("--base-url",), "there are no other servers"),
 }
 """Options that mean something only beside one of others, and why."""
-_EXCLUDES = {"--base-url": ("--bare", "--replicas")}
+_EXCLUDES = {"--base-url": ("--bare", "--replicas"), "--cascade": ("--bare",)}
 
 
 def _refuse_contradictions(given: dict[str, bool]) -> None:

@@ -75,7 +75,11 @@ def serve_gateway(
     limited = GatewaySettings(**limits)
     behind = _Behind.of(settings, replicas) if replicas else None
     name, *_ = limited.names or ("what is served there",)
-    reranker = (behind.settings if behind else settings).make_reranker()  # it checks the settings
+    if behind:  # the key of the replicas is for them alone, not for stages before them
+        (last,) = behind.settings.make_reranker().stages
+        reranker = settings.in_cascade(last)
+    else:
+        reranker = settings.make_reranker()  # it checks the settings
     _show(settings, where, name, behind)
     if dry_run:
         _show_dry(where, name, behind)
@@ -117,6 +121,7 @@ class _Behind:
         prepared = prepare(wish)
         key = ApiKey(SecretStr(secrets.token_hex(32)), '"$KEY"')
         given = {name: getattr(settings, name) for name in RERANKER_FIELDS} | {
+            "cascade": None,
             "model": None,
             "base_url": [url(LOOPBACK, port) for port in ports],
             "api_key": key.value,
@@ -140,6 +145,8 @@ def _show(settings: RerankSettings, where: Where, name: str, behind: _Behind | N
         show_plan(behind.wish.model, behind.prepared)
     else:
         tell(f"{described_model(settings.model)}: {_engine(settings)}", "bold")
+    for stage in settings.stages:
+        tell(f"first    {described_model(stage.model)}, which hands on {stage.keep}", "bold")
     if not where.keyring.keys and not is_loopback(where.host):
         warn(OPEN)
     tell(f"serve    {name} at {where.url}", "bold")

@@ -103,6 +103,90 @@ def test_fields_that_are_no_names_are_refused():
         compressor.metadata_fields = "title,,date"
 
 
+FOUND = [
+    Document("China is large.", id="0", metadata={"bm25": 9}),
+    Document("The capital of China is Beijing.", id="1", metadata={"bm25": 1.0}),
+    Document("Bread needs flour.", id="2", metadata={"bm25": 5.0}),
+]
+
+
+def order(compressor, documents=FOUND, **options):
+    found = compressor.compress_documents(documents, "capital of China", **options)
+    return [int(one.id) for one in found]
+
+
+def test_the_retrievers_score_counts_where_it_is_asked_to():
+    with Qwen3AscendRerank(model="lexical", score_field="bm25", fusion="weighted:1") as compressor:
+        assert order(compressor) == [1, 0, 2]
+        compressor.fusion = "weighted:0"
+        assert order(compressor) == [0, 2, 1]
+        assert order(compressor, top_n=2) == [0, 2]
+        compressor.fusion = "rrf:0"  # 1 + 1/3 and 1/2 + 1/1 and 1/3 + 1/2
+        assert order(compressor) == [0, 1, 2]
+        compressor.fusion = None
+        assert order(compressor) == [1, 0, 2]
+
+
+def test_ranks_need_no_scores_but_the_order_of_the_documents():
+    mine = [FOUND[2], FOUND[0], FOUND[1]]
+    with Qwen3AscendRerank(model="lexical", fusion="rrf:0") as compressor:
+        # The model has 1, 0, 2, the documents came as 2, 0, 1: 4/3, 1 and 4/3.
+        assert order(compressor, mine) == [2, 1, 0]
+        found = asyncio.run(compressor.acompress_documents(mine, "capital of China"))
+        assert ids(found) == ["2", "1", "0"]
+
+
+def test_a_fused_order_has_the_models_scores_and_threshold():
+    with Qwen3AscendRerank(model="lexical", score_field="bm25", fusion="weighted:0") as compressor:
+        found = compressor.compress_documents(FOUND, "capital of China")
+        scores = {one.id: one.metadata["relevance_score"] for one in found}
+        assert list(scores) == ["0", "2", "1"]
+        compressor.fusion = None
+        alone = compressor.compress_documents(FOUND, "capital of China")
+        assert scores == {one.id: one.metadata["relevance_score"] for one in alone}
+        compressor.fusion = "weighted:0"
+        assert order(compressor, threshold=scores["0"]) == [0, 1]
+        assert order(compressor, threshold=scores["0"], top_n=1) == [0]
+
+
+@pytest.mark.parametrize("score", [None, "9", float("nan"), True])
+def test_a_score_that_is_missing_is_an_error_whatever_a_failure_becomes(score):
+    documents = [*FOUND, Document("Salt.", metadata={} if score is None else {"bm25": score})]
+    with Qwen3AscendRerank(
+        model="lexical", fusion="rrf", score_field="bm25", on_failure="keep_order"
+    ) as compressor:
+        with pytest.raises(InvalidInputError, match=r"document 3 has .* as 'bm25' of its metadata"):
+            compressor.compress_documents(documents, "capital of China")
+
+
+def test_fusion_that_cannot_be_is_refused_at_once():
+    with pytest.raises(ValueError, match="fusion is 'mean'"):
+        Qwen3AscendRerank(model="lexical", fusion="mean")
+    with pytest.raises(ValueError, match="pass score_field"):
+        Qwen3AscendRerank(model="lexical", fusion="weighted:0.5")
+    compressor = Qwen3AscendRerank(model="lexical")
+    with pytest.raises(InvalidInputError, match="pass score_field"):
+        compressor.fusion = "weighted:0.5"
+    copied = compressor.model_copy(update={"fusion": "weighted:0.5", "score_field": "bm25"})
+    copied.score_field = None
+    with pytest.raises(InvalidInputError, match="pass score_field"):
+        copied.compress_documents(FOUND, "capital of China")
+    with pytest.raises(ValueError, match="which cannot be compared; use rrf"):
+        Qwen3AscendRerank(
+            model="lexical", cascade="lexical:1", fusion="weighted:0.5", score_field="bm25"
+        )
+
+
+def test_a_cascade_is_a_setting_and_goes_with_pickles():
+    with Qwen3AscendRerank(model="lexical", cascade="lexical:2", fusion="rrf") as compressor:
+        found = compressor.compress_documents(FOUND, "capital of China")
+        assert sorted(one.metadata["relevance_stage"] for one in found) == [1, 2, 2]
+        assert found[0].metadata["relevance_stage"] == 2
+        assert pickle.loads(pickle.dumps(compressor)).cascade == ["lexical:2"]
+        with pytest.raises(InvalidInputError, match="cascade"):
+            compressor.cascade = None
+
+
 CALIBRATION = {
     "form": "qwen3-rerank calibration",
     "version": 1,

@@ -27,6 +27,7 @@ from qwen3_ascend_rerank.components import (
     RerankComponent,
     checked_list,
     checked_query,
+    checked_scores,
     marked_metadata,
     marks_of,
 )
@@ -54,7 +55,8 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     ready ``reranker``. Nothing is loaded before the first call. The nodes that come back are
     copies with the same id, relationships and embedding. Their `score` is P("yes") in [0, 1]; their
     metadata holds it as ``relevance_score`` and the retriever's as ``retrieval_score``, both
-    excluded from what an LLM or an embedding sees.
+    excluded from what an LLM or an embedding sees. With ``fusion`` the score that a node came with
+    counts in the order, too.
 
     Example:
         >>> from llama_index.core.schema import NodeWithScore, TextNode
@@ -128,8 +130,9 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         nodes, chosen = _checked(nodes, query_bundle), self._options(**options)
         with self._observed(nodes, query_bundle, chosen) as ranked:
-            query, texts = self._prepare(nodes, query_bundle)
-            ranked += _apply(nodes, self._rerank(query, texts, chosen), chosen)
+            prepared = self._prepare(nodes, query_bundle)
+            outcome = self._rerank(*prepared, chosen, self._retrieved(nodes))
+            ranked += _apply(nodes, outcome, chosen)
         return ranked
 
     @dispatcher.span
@@ -142,8 +145,9 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         nodes, chosen = _checked(nodes, query_bundle), self._options(**options)
         with self._observed(nodes, query_bundle, chosen) as ranked:
-            query, texts = self._prepare(nodes, query_bundle)
-            ranked += _apply(nodes, await self._arerank(query, texts, chosen), chosen)
+            prepared = self._prepare(nodes, query_bundle)
+            outcome = await self._arerank(*prepared, chosen, self._retrieved(nodes))
+            ranked += _apply(nodes, outcome, chosen)
         return ranked
 
     def _prepare(
@@ -152,6 +156,12 @@ class Qwen3AscendRerank(RerankComponent, BaseNodePostprocessor):
         if query is None:
             raise InvalidInputError("there is no query; pass query_bundle or query_str")
         return query.query_str, [self._content(one) for one in nodes]
+
+    def _retrieved(self, nodes: Sequence[NodeWithScore]) -> list[float] | None:
+        """The scores that the nodes came with, where they count."""
+        if self.fusion is None:
+            return None
+        return checked_scores([one.score for one in nodes], "the score of its node")
 
     def _content(self, given: NodeWithScore) -> str:
         if self.metadata_fields is None:
