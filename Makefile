@@ -21,6 +21,8 @@ PAIRS := $(VENV)/ascend-pairs
 CLIENTS := $(VENV)/clients
 # mteb, laid over it in the same way.
 MTEB := $(VENV)/mteb
+# ir_datasets in the same way.
+IR_DATASETS := $(VENV)/ir-datasets
 # Ray Serve, and the schemas of Kubernetes, laid over it in the same way.
 RAY := $(VENV)/ray
 KUBERNETES := $(VENV)/kubernetes
@@ -55,7 +57,7 @@ test-fast: $(VENV)/test  ## Run one room's tests, and those of what stands on al
 	$(PYTEST) $(TOGETHER) -m "not full and not vllm" $(wildcard tests/$(ROOM)) \
 		tests/test_architecture.py tests/reranker tests/results tests/components
 
-test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES) $(MTEB)  ## Run the slow tests too, and those with other releases
+test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBERNETES) $(MTEB) $(IR_DATASETS)  ## Run the slow tests too, and those with other releases
 	$(PYTEST) -m full --ignore tests/ascend/test_pairs.py
 	PYTHONPATH=$(OLDEST_FRAMEWORKS) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m pytest integrations \
 		-W "ignore:The 'validate_default' attribute"
@@ -64,6 +66,7 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBER
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/gateway/test_clients.py -m full
 	PYTHONPATH=$(CLIENTS) $(PYTEST) tests/conversion/test_convert.py -m full
 	PYTHONPATH=$(MTEB) $(PYTEST) tests/evaluation/test_mteb.py -m full
+	PYTHONPATH=$(IR_DATASETS) $(PYTEST) tests/corpora/test_ir_datasets.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py tests/batch/test_ray_actors.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "(python_runs and scale) or ray" -W ignore
 	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
@@ -141,6 +144,9 @@ $(MTEB): $(VENV)/test
 		'mteb==2.26.24' 'datasets==5.2.0' 'sentence-transformers==6.2.0' polars polars-runtime-32 multiprocess \
 		dill xxhash pandas python-dateutil pytz tzdata six aiohttp aiosignal frozenlist multidict yarl \
 		propcache aiohappyeyeballs attrs
+
+$(IR_DATASETS): $(VENV)/test
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'ir_datasets==0.6.3' lxml lz4
 
 # What else it needs, vLLM has brought.
 $(RAY): $(VENV)/vllm

@@ -37,14 +37,16 @@ class RunSource:
                 yield self._row(number, query, document)
 
     def _row(self, number: int, query: str, document: str) -> Row:
-        text = self.corpus[document].whole if document in self.corpus else None
-        error = ""
+        names, error = self.columns, ""
+        found = self.corpus.get(document)
+        text = None if found is None else found.without(names.fields)
         if query not in self.queries:
             error = f"the queries have no {query!r}"
         elif text is None:
             error = f"the corpus has no {document!r}"
-        names = self.columns
+        known = {} if found is None else {"title": found.title, **found.metadata}
         fields = {
+            **{name: known[name] for name in names.fields if name in known},
             names.id: query,
             names.query: self.queries.get(query),
             names.document_id: document,
@@ -74,6 +76,12 @@ class RunInput:
                     f"{place} is no file; with queries and a corpus the input is runs in TREC's "
                     "six columns, or JSON lines"
                 )
+        taken = {columns.id, columns.query, columns.document_id, columns.document}
+        if own := [name for name in columns.fields if name in taken]:
+            raise InvalidInputError(
+                f"metadata_fields names {own[0]}, which is no field of a document where the input "
+                "is a run; name fields of the corpus, or title"
+            )
         queries, corpus = read_queries(self.queries), read_corpus(self.corpus)
         return [
             RunSource(

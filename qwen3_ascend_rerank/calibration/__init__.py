@@ -7,16 +7,18 @@ report      how well it fits pairs that it has not seen
 """
 
 from .fit import fit
-from .labels import Labelled, read_labels, scored
+from .labels import JudgedPair, Labelled, judged_pairs, read_labels, scored
 from .report import CalibrationReport, examine
 from .thresholds import Proposal, propose
 
 __all__ = [
     "CalibrationReport",
+    "JudgedPair",
     "Labelled",
     "Proposal",
     "examine",
     "fit",
+    "judged_pairs",
     "propose",
     "read_labels",
     "scored",

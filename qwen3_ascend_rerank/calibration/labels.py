@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import is_number
+from ..corpora import Collection, Run
 from ..errors import InvalidInputError
-from ..reranker import Reranker
+from ..reranker import Ranker
 
 TEXTS = ("text", "document", "passage", "content", "page_content")
 LABELS = ("label", "relevant", "relevance", "grade")
@@ -65,6 +66,37 @@ def read_labels(file: str | Path, *, least: float = 1) -> list[JudgedPair]:
     return rows
 
 
+def judged_pairs(
+    collection: Collection, run: Run, top_k: int, *, least: float = 1
+) -> list[JudgedPair]:
+    """What a retriever found, with the judgements of a collection.
+
+    Args:
+        collection: texts and judgements.
+        run: what was found, of each query best first; a query without judgements is left out.
+        top_k: how many documents of each query.
+        least: the lowest grade that counts as relevant. A document that nobody has judged does not.
+
+    Raises:
+        InvalidInputError: the run has none of the judged queries, or names what there is not.
+    """
+    found = {query: list(run[query])[:top_k] for query in collection.qrels if run.get(query)}
+    if not found:
+        raise InvalidInputError(
+            f"the run has none of the {len(collection.qrels)} judged queries; give theirs"
+        )
+    collection.check("the run", found)
+    return [
+        JudgedPair(
+            collection.queries[query],
+            collection.corpus[id_].whole,
+            collection.qrels[query].get(id_, 0) >= least,
+        )
+        for query, ids in found.items()
+        for id_ in ids
+    ]
+
+
 def _json(line: str) -> Any:
     try:
         return json.loads(line)
@@ -88,7 +120,7 @@ def _row(value: Any, name: str, least: float) -> JudgedPair:
     return JudgedPair(query, text, bool(label >= least))
 
 
-def scored(rows: Iterable[JudgedPair], reranker: Reranker) -> Labelled:
+def scored(rows: Iterable[JudgedPair], reranker: Ranker) -> Labelled:
     """What the model of `reranker` says of judged pairs; `top_n` and `threshold` do not count.
 
     Raises:

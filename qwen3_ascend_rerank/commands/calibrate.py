@@ -9,18 +9,51 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..calibration import CalibrationReport, Proposal, examine, read_labels, scored
+from ..calibration import (
+    CalibrationReport,
+    JudgedPair,
+    Proposal,
+    examine,
+    judged_pairs,
+    read_labels,
+    scored,
+)
 from ..components.settings import RerankSettings
+from ..corpora import read_run
+from ..corpora.ir_datasets import PREFIX
 from ..errors import InvalidInputError
+from ..evaluation import bm25
+from .collections import PANEL as COLLECTION
+from .collections import Corpus, QrelsFile, Queries, RunFile, collection_of
 from .options import default, json_object, setting
 from .screen import counted, described_model, output, waiting
 
 
 def calibrate(
     labels: Annotated[
-        Path,
-        typer.Argument(help="Judged pairs, one a line of JSON: {query, text, label}."),
-    ],
+        str | None,
+        typer.Argument(
+            help="Judged pairs, one a line of JSON: {query, text, label}; or a collection, as "
+            "evaluate takes it.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Which qrels of a folder.", rich_help_panel=COLLECTION)
+    ] = "test",
+    queries: Queries = None,
+    corpus: Corpus = None,
+    qrels: QrelsFile = None,
+    run: RunFile = None,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Documents of each query of a collection; what nobody has judged counts as not "
+            "relevant.",
+            rich_help_panel=COLLECTION,
+        ),
+    ] = 20,
     to: Annotated[Path, typer.Option("--output", help="Where the calibration is written.")] = Path(
         "calibration.json"
     ),
@@ -52,12 +85,15 @@ def calibrate(
 
     [dim]qwen3-rerank calibrate labels.jsonl --precision 0.9 --picture reliability.png[/]
 
+    [dim]qwen3-rerank calibrate my-collection --run found.txt --top-k 20[/]
+
     What is written is for this model and this instruction; `Reranker(calibration=…)` takes it.
     """
     if precision is not None and recall is not None:
         raise typer.BadParameter("give --precision or --recall, not both")
     aim, wanted = ("precision", precision) if precision is not None else ("recall", recall)
-    rows = read_labels(labels, least=least)
+    parts = (split, queries, corpus, qrels)
+    rows = _rows(labels, parts, run, top_k, least)
     settings = RerankSettings(
         model=model,
         base_url=base_url,
@@ -67,6 +103,7 @@ def calibrate(
         max_length=max_length,
         engine_options=json_object("--engine-options", engine_options),
         calibration=None,
+        cascade=None,  # one model's scores are calibrated
     )
     with (
         settings.make_reranker() as reranker,
@@ -86,6 +123,25 @@ def calibrate(
     for line in lines(found, len(set(labelled.queries))):
         output().print(Text(line), soft_wrap=True)
     output().print(Text(f"written: {to}"), soft_wrap=True)
+
+
+def _rows(
+    labels: str | None,
+    parts: tuple[str, Path | None, Path | None, Path | None],
+    run: Path | None,
+    top_k: int,
+    least: float,
+) -> list[JudgedPair]:
+    """From a file of pairs, or from a collection and what a retriever found in it."""
+    if labels and not Path(labels).is_dir() and not labels.startswith(PREFIX):
+        if run or any(parts[1:]):
+            raise typer.BadParameter(
+                f"{labels} is no folder, and the other files are a collection's; give one of them"
+            )
+        return read_labels(labels, least=least)
+    collection = collection_of(labels, *parts)
+    found = read_run(run) if run else bm25(collection, top_k)
+    return judged_pairs(collection, found, top_k, least=least)
 
 
 def _write(file: Path, content: object) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +12,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..components.settings import RerankSettings
-from ..corpora import (
-    Collection,
-    read_collection,
-    read_corpus,
-    read_qrels,
-    read_queries,
-    read_run,
-)
+from ..components.settings import RERANKER_FIELDS, RerankSettings
+from ..components.stages import Stage, checked_cascade
+from ..corpora import read_run
 from ..errors import InvalidInputError
 from ..evaluation import MEASURES, Evaluation, write_page
 from ..evaluation import evaluate as evaluated
@@ -28,11 +23,10 @@ from ..evaluation.page import shown_p, verdict
 from ..evaluation.published import PublishedPrompt
 from ..evaluation.report import checked_empty
 from ..reranker import Reranker
+from .collections import Corpus, QrelsFile, Queries, RunFile, collection_of
 from .options import default, json_object, setting
 from .report import print_json
 from .screen import described_model, messages, one_line, output
-
-PARTS = "The collection in files of its own, instead of FOLDER"
 
 
 class PromptChoice(str, Enum):
@@ -46,32 +40,19 @@ COLOURS = {"better": "green", "worse": "red"}
 
 
 def evaluate(
-    folder: Annotated[
-        Path | None,
+    collection: Annotated[
+        str | None,
         typer.Argument(
-            help="corpus.jsonl, queries.jsonl and qrels/<split>.tsv, as BEIR has them.",
+            help="A folder with corpus.jsonl, queries.jsonl and qrels/<split>.tsv, as BEIR has "
+            "them; or ir_datasets:ID.",
             show_default=False,
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which qrels of FOLDER.")] = "test",
-    queries: Annotated[
-        Path | None,
-        typer.Option(help="JSON lines, or id and text with a tab.", rich_help_panel=PARTS),
-    ] = None,
-    corpus: Annotated[
-        Path | None,
-        typer.Option(help="JSON lines, or id and text with a tab.", rich_help_panel=PARTS),
-    ] = None,
-    qrels: Annotated[
-        Path | None, typer.Option(help="TREC, BEIR or JSON lines.", rich_help_panel=PARTS)
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="What a first stage found, as TREC has runs or as JSON lines; not given: BM25.",
-            show_default=False,
-        ),
-    ] = None,
+    split: Annotated[str, typer.Option(help="Which qrels of the folder.")] = "test",
+    queries: Queries = None,
+    corpus: Corpus = None,
+    qrels: QrelsFile = None,
+    run: RunFile = None,
     top_k: Annotated[
         str,
         typer.Option(metavar="K,K,…", help="How many documents of each query are reranked."),
@@ -85,6 +66,23 @@ def evaluate(
         typer.Option(
             help="Count the first stage's score too: rrf, weighted:WEIGHT, or weighted to have "
             "the weight chosen. Can be given again.",
+        ),
+    ] = None,
+    cascade: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SMALL:KEEP",
+            help="Also ask each model only about what SMALL, a model or its URL, puts first. Can "
+            "be given again.",
+        ),
+    ] = None,
+    metadata_fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Have each model read documents with these fields before the text and without, "
+            "e.g. title.",
+            show_default=False,
         ),
     ] = None,
     prompt: Annotated[
@@ -135,6 +133,8 @@ def evaluate(
 
     [dim]qwen3-rerank evaluate my-collection --run bm25.txt --top-k 20,100 --fusion weighted[/]
 
+    [dim]qwen3-rerank evaluate my-collection --model LARGE --cascade SMALL:20 --top-k 100[/]
+
     [dim]qwen3-rerank evaluate --queries q.tsv --corpus c.jsonl --qrels qrels.txt --json[/]
 
     A server's key is taken from QWEN3_RERANK_API_KEY alone, so that no list of processes shows it.
@@ -143,9 +143,15 @@ def evaluate(
         raise InvalidInputError(f"{html} is a folder; name a file for --html")
     if runs:
         checked_empty(runs)
-    collection = _collection(folder, split, queries, corpus, qrels)
+    texts = collection_of(collection, split, queries, corpus, qrels)
     found = read_run(run) if run else None
+    stages = [Stage.of(one) for one in checked_cascade(cascade) or ()]
     names: list[str | None] = [*model] if model else [None]
+    if last := next((one for one in stages if one.model == names[-1]), None):
+        raise InvalidInputError(
+            f"--cascade {last} has no model after {last.model} that it could hand on to; give the "
+            "large one as --model, after it"
+        )
     settings = [
         RerankSettings(
             **({} if name is None else {"model": name}),
@@ -155,21 +161,27 @@ def evaluate(
             instruction=instruction,
             max_length=max_length,
             engine_options=json_object("--engine-options", engine_options),
+            metadata_fields=None,
+            calibration=None,
+            cascade=None,
         )
         for name in names
     ]
-    evaluation = evaluated(
-        collection,
-        _rerankers(settings, prompt),
-        found,
-        run_name=run.name if run else "",
-        top_k=_numbers(top_k),
-        measures=measures.replace(",", " ").split(),
-        fusions=fusion or [],
-        sample=sample,
-        seed=seed,
-        progress=messages().is_terminal,
-    )
+    with closing(_rerankers(settings, stages, prompt)) as rerankers:  # the last one, too
+        evaluation = evaluated(
+            texts,
+            rerankers,
+            found,
+            run_name=run.name if run else "",
+            top_k=_numbers(top_k),
+            measures=measures.replace(",", " ").split(),
+            fusions=fusion or [],
+            cascades=[f"{_asked(one.model, prompt)}:{one.keep}" for one in stages],
+            metadata_fields=metadata_fields,
+            sample=sample,
+            seed=seed,
+            progress=messages().is_terminal,
+        )
     figures = evaluation.to_dict()
     if html:
         write_page(html, figures)
@@ -181,37 +193,39 @@ def evaluate(
         _print(evaluation, figures)
 
 
-def _collection(
-    folder: Path | None,
-    split: str,
-    queries: Path | None,
-    corpus: Path | None,
-    qrels: Path | None,
-) -> Collection:
-    if folder and not (queries or corpus or qrels):
-        return read_collection(folder, split)
-    if folder or not (queries and corpus and qrels):
-        raise typer.BadParameter("give FOLDER, or all of --queries, --corpus and --qrels")
-    return Collection(
-        read_queries(queries), read_corpus(corpus), read_qrels(qrels), corpus.name, str(qrels)
-    )
-
-
 def _rerankers(
-    settings: list[RerankSettings], prompt: PromptChoice
-) -> Iterator[tuple[str, Reranker]]:
-    """One after the other, so that no two are in memory."""
+    settings: list[RerankSettings], stages: list[Stage], prompt: PromptChoice
+) -> Generator[tuple[str, Reranker]]:
+    """One after the other, so that no two are in memory; small ones of cascades first."""
+    models = {one.model for one in settings}
+    given = {name: getattr(settings[0], name) for name in RERANKER_FIELDS}
+    for name in dict.fromkeys(stage.model for stage in stages if stage.model not in models):
+        yield from _asked_by(name, Stage(name, 1).reranker(given, None), prompt)
     for one in settings:
-        with one.make_reranker() as reranker:
-            name = str(one.model or reranker.start(timeout=None).model)
-            if prompt is PromptChoice.card:
-                yield name, reranker
-                continue
-            asked_otherwise = Reranker(
-                PublishedPrompt(reranker), instruction=one.instruction, max_length=one.max_length
-            )
-            with asked_otherwise:
-                yield f"{name}, published prompt", asked_otherwise
+        (reranker,) = one.make_reranker().stages
+        yield from _asked_by(one.model, reranker, prompt)
+
+
+def _asked_by(
+    name: str | None, reranker: Reranker, prompt: PromptChoice
+) -> Generator[tuple[str, Reranker]]:
+    """A model under its name, with the prompt that was chosen."""
+    with reranker:
+        told = _asked(name or reranker.start(timeout=None).model, prompt)
+        if prompt is PromptChoice.card:
+            yield told, reranker
+            return
+        with Reranker(
+            PublishedPrompt(reranker),
+            instruction=reranker.instruction,
+            max_length=reranker.max_length,
+        ) as asked_otherwise:
+            yield told, asked_otherwise
+
+
+def _asked(name: str, prompt: PromptChoice) -> str:
+    """What the report calls a model."""
+    return name if prompt is PromptChoice.card else f"{name}, published prompt"
 
 
 def _numbers(text: str) -> list[int]:
@@ -228,13 +242,16 @@ def _print(evaluation: Evaluation, figures: dict[str, Any]) -> None:
     console.print(_quality(figures))
     console.print()
     console.print(_gains(figures))
+    if figures["comparisons"]:
+        console.print()
+        console.print(_compared(figures))
     stage = figures["first_stage"]
     told = [
         f"{stage['relevant_found']:.1%} of the relevant are in the top {stage['depth']} of "
         + stage["name"],
         f"{stage['queries_missing']} queries have no candidates and count 0"
         * bool(stage["queries_missing"]),
-        *(described_model(one.info.model) for one in evaluation.scored),
+        *dict.fromkeys(described_model(one.info.model) for one in evaluation.scored),
     ]
     console.print(Text("; ".join(filter(None, told)), "dim"))
 
@@ -258,23 +275,45 @@ def _gains(figures: dict[str, Any]) -> Table:
     table = _empty([f"gain in {leading}", "mean", confidence, "p", "helped", "hurt"])
     for ranking in figures["rankings"][1:]:
         gain, changed = ranking["measures"][leading]["gain"], ranking["changed"]
-        single = gain["low"] is None
-        interval = "one query" if single else f"{gain['low']:+.3f} to {gain['high']:+.3f}"
         table.add_row(
             ranking["name"],
-            Text(f"{gain['mean']:+.3f}", COLOURS.get(verdict(gain), "")),
-            interval,
-            shown_p(gain["p"]),
+            *_shown(gain),
             str(changed["helped"]),
             str(changed["hurt"]),
         )
     return table
 
 
-def _empty(names: list[str]) -> Table:
-    first, *others = names
+def _compared(figures: dict[str, Any]) -> Table:
+    """Rankings against others than the first stage: cascades, and fields."""
+    leading, confidence = figures["measures"][0], f"{figures['statistics']['confidence']:.0%}"
+    table = _empty(["side by side", "against", f"in {leading}", confidence, "p", "time"], 2)
+    for one in figures["comparisons"]:
+        gain, time = one["measures"][leading], one["time"]
+        table.add_row(
+            one["ranking"],
+            one["against"],
+            *_shown(gain),
+            "" if time is None else f"x {time:.2f}",
+        )
+    return table
+
+
+def _shown(gain: dict[str, Any]) -> list[Text | str]:
+    """A gain, its interval, and p."""
+    single = gain["low"] is None
+    return [
+        Text(f"{gain['mean']:+.3f}", COLOURS.get(verdict(gain), "")),
+        "one query" if single else f"{gain['low']:+.3f} to {gain['high']:+.3f}",
+        shown_p(gain["p"]),
+    ]
+
+
+def _empty(names: list[str], texts: int = 1) -> Table:
+    """A table whose first columns are texts, which give way, and whose others are numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, overflow="fold", min_width=14)
-    for name in others:
+    for name in names[:texts]:
+        table.add_column(name, overflow="fold", min_width=14)
+    for name in names[texts:]:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -1,10 +1,11 @@
 """Retrieval collections from and to files: queries, a corpus, what is relevant, what was found.
 
-records     a document, a collection, a run
-lines       files line by line; an error says which
-corpus      documents that stay in their file until they are asked for
-reading     queries, qrels and runs: JSON lines, TREC, tables with tabs; a folder as BEIR has it
-writing     the same to files, whole or not at all
+records      a document, a collection, a run
+lines        files line by line; an error says which
+corpus       documents that stay in their file until they are asked for
+reading      queries, qrels and runs: JSON lines, TREC, tables with tabs; a folder as BEIR has it
+ir_datasets  collections of that package, by their ids
+writing      the same to files, whole or not at all
 """
 
 from .corpus import read_corpus

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ..errors import InvalidInputError
+from ..prompts.fields import with_fields
 
 Run: TypeAlias = dict[str, dict[str, float]]
 """What a retriever found: of each query's id the documents' ids with their scores, best first."""
@@ -30,6 +31,14 @@ class CorpusDocument:
     def whole(self) -> str:
         """Title and text with a space between, as BEIR and mteb give them to a model."""
         return f"{self.title} {self.text}".strip() if self.title else self.text
+
+    def without(self, fields: Sequence[str]) -> str:
+        """What is read without `fields`: `whole`, or the text where the title is one of them."""
+        return self.text if "title" in fields else self.whole
+
+    def behind(self, fields: Sequence[str]) -> str:
+        """Those of `fields` that it has, a line each, and below them what is left."""
+        return with_fields(self.without(fields), {"title": self.title, **self.metadata}, fields)
 
 
 @dataclass(frozen=True)

@@ -115,26 +115,35 @@ def by_k(figures: dict[str, Any], say: Say) -> str:
 
 
 def by_cost(figures: dict[str, Any], say: Say) -> str:
-    """Quality against tokens a query, a point for each k."""
+    """Quality against tokens a query, or time where models differ, a point for each k."""
+    what, scale = ("seconds", 1000.0) if by_time(figures) else ("tokens", 1.0)
     measure, queries = figures["measures"][0], figures["collection"]["queries"]
     before = _mean(figures["rankings"][0], measure)
     series = _series(figures)
     means = [_mean(ranking, measure) for one in series for ranking in one]
-    most = max(ranking["cost"]["tokens"] / queries for one in series for ranking in one)
+    cost = {id(r): scale * r["cost"][what] / queries for one in series for r in one}
+    most = max(cost.values())
     frame = Frame((0, most * (1 + HEADROOM) or 1), _wide([before, *means]))
     frame.vertical_axis(say("axis_quality", measure=measure), _three)
-    labels = [(value, f"{value:,.0f}") for value in ticks(0, most, 5)]
-    frame.horizontal_axis(say("axis_tokens"), labels)
+    digits = ",.0f" if most >= 10 else "g"
+    labels = [(value, format(value, digits)) for value in ticks(0, most, 5)]
+    frame.horizontal_axis(say(f"axis_{what}"), labels)
     frame.line([(0, before), (most * (1 + HEADROOM) or 1, before)], "first")
     for number, one in enumerate(series):
-        points = [(r["cost"]["tokens"] / queries, _mean(r, measure)) for r in one]
+        points = [(cost[id(r)], _mean(r, measure)) for r in one]
         frame.line([(0, before), *points], f"line s{number % LINES}")
         for (x, y), ranking in zip(points, one, strict=True):
             told = f"{ranking['name']}: {y:.4f}, {x:,.0f}"
             frame.dot(x, y, f"dot s{number % LINES}", told)
             place = f'x="{frame.x(x):.1f}" y="{frame.y(y) - 9:.1f}"'
             frame.add(f'<text class="mid small" {place}>{ranking["k"]}</text>')
-    return frame.svg(f"{measure} by tokens")
+    return frame.svg(f"{measure} by {what}")
+
+
+def by_time(figures: dict[str, Any]) -> bool:
+    """Whether what a token costs differs, since there is more than one model."""
+    several = len({model["model"] for model in figures["models"]}) > 1
+    return several or any(ranking["cascade"] for ranking in figures["rankings"])
 
 
 def gain_by_query(figures: dict[str, Any], place: int, say: Say) -> str:
@@ -201,7 +210,7 @@ def series_names(figures: dict[str, Any]) -> list[str]:
 
 
 def _series(figures: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """The rankings of each model and fusion, by rising k."""
+    """The rankings of each model, fusion and cascade, by rising k."""
     found: dict[str, list[dict[str, Any]]] = {}
     for ranking in figures["rankings"][1:]:
         found.setdefault(_series_name(ranking), []).append(ranking)
@@ -209,7 +218,9 @@ def _series(figures: dict[str, Any]) -> list[list[dict[str, Any]]]:
 
 
 def _series_name(ranking: dict[str, Any]) -> str:
-    return f"{ranking['model']} + {ranking['fusion']}" if ranking["fusion"] else ranking["model"]
+    before = f"{ranking['cascade']} → " if ranking["cascade"] else ""
+    after = f" + {ranking['fusion']}" if ranking["fusion"] else ""
+    return f"{before}{ranking['model']}{after}"
 
 
 def _ks(figures: dict[str, Any]) -> list[int]:

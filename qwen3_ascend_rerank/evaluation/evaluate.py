@@ -1,22 +1,24 @@
-"""All of it for a collection: first stage, models, values of k, fusions."""
+"""All of it for a collection: first stage, models, values of k, fusions, cascades, fields."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ..checks import checked_count
+from ..checks import checked_count, checked_text
+from ..components.stages import Stage
 from ..corpora import Collection, Run
 from ..errors import InvalidInputError
-from ..reranker import Reranker
+from ..prompts.fields import checked_fields
+from ..reranker import CascadeReranker, Reranker
 from ..results.fusion import Fusion
 from .first_stage import NAME, bm25
 from .measures import MEASURES, Measurer
-from .rankings import reranked
-from .report import Evaluation, Ranking
-from .scoring import Scored, score
-from .statistics import gains
+from .rankings import best, cascaded, reranked
+from .report import Comparison, Evaluation, Ranking
+from .scoring import WHOLE, DocumentView, Scored, score
+from .statistics import Gain, gains
 from .tuning import tuned
 
 TOP_K = (10, 20, 50, 100)
@@ -33,11 +35,13 @@ def evaluate(
     top_k: Sequence[int] = TOP_K,
     measures: Sequence[str] = MEASURES,
     fusions: Sequence[str] = (),
+    cascades: Sequence[str] = (),
+    metadata_fields: str | Sequence[str] | None = None,
     sample: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Evaluation:
-    """Measure a first stage, and the same reranked: by model, by k, by fusion.
+    """Measure a first stage, and the same reranked: by model, by k, by fusion, by cascade.
 
     Only queries with judgements are reranked, each of their candidates once. A query that the run
     does not have counts 0, as trec_eval's ``-c`` has it.
@@ -54,6 +58,10 @@ def evaluate(
         measures: names as ir-measures has them; the first one leads.
         fusions: beside the model alone: ``rrf``, ``rrf:CONSTANT``, ``weighted:WEIGHT``, or
             ``weighted`` for the weight that is best, for each half of the queries by the other.
+        cascades: ``SMALL:KEEP``: each model after the one called SMALL is also asked about what
+            that one puts first alone, as a `CascadeReranker` asks it; where k is greater than KEEP.
+        metadata_fields: each model reads documents with these fields before the text, and without.
+            ``title`` is the document's title, which otherwise begins its text.
         sample: judged queries that are drawn at random; None, or more than there are: all.
         seed: of whatever is drawn; equal seeds give equal figures.
         progress: show bars on standard error.
@@ -66,6 +74,11 @@ def evaluate(
     """
     depths = _depths(top_k)
     fused = [one if one == TUNED else Fusion.of(one) for one in fusions]
+    stages = [Stage.of(checked_text("cascades", one)) for one in cascades]
+    fields = tuple(checked_fields(metadata_fields) or ())
+    pairs = rerankers.items() if isinstance(rerankers, Mapping) else rerankers
+    if not isinstance(pairs, Iterator):  # else it is known when they are made
+        _check_stages(stages, [name for name, _ in pairs])
     if sample is not None:
         collection = _drawn(collection, checked_count("sample", sample), seed)
     measurer = Measurer(collection.qrels, measures)
@@ -79,22 +92,176 @@ def evaluate(
             f"{run_name} has no document for any of the {len(collection.qrels)} judged queries; "
             "give the run of these queries"
         )
-    first = Ranking(candidates, measurer.values(candidates))
-    rankings = [first]
-    scored: list[Scored] = []
-    pairs = rerankers.items() if isinstance(rerankers, Mapping) else rerankers
+    _check_fields(fields, collection, candidates, depths[-1])
+    views = [DocumentView(fields), DocumentView(fields, shown=True)] if fields else [WHOLE]
+    work = _Work(collection, candidates, depths, measurer, fused, stages, seed, progress)
     for name, reranker in pairs:
-        if any(name == one.name for one in scored):
+        if any(name == one for one, _ in work.known):
             raise InvalidInputError(f"two models are called {name!r}; give each a name of its own")
-        found = score(name, reranker, collection, candidates, depths, progress=progress)
-        scored.append(found)
-        for k in depths:
-            for fusion in [None, *fused]:
-                one = _ranked(candidates, found, k, fusion, measurer, seed)
-                rankings.append(_compared(first, one, seed))
-    if not scored:
+        if isinstance(reranker, CascadeReranker):
+            raise InvalidInputError(f"{name} is a cascade; pass its models, and cascades=")
+        for view in views:
+            work.add(name, reranker, view)
+    if not work.known:
         raise InvalidInputError("no model is given; give at least one")
-    return Evaluation(collection, run_name, measurer.names, depths, rankings, scored)
+    _check_stages(stages, [name for name, _ in work.known])
+    return Evaluation(
+        collection,
+        run_name,
+        measurer.names,
+        depths,
+        work.rankings,
+        list(work.known.values()),
+        work.comparisons,
+    )
+
+
+class _Work:
+    """What is known so far."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        candidates: Run,
+        depths: Sequence[int],
+        measurer: Measurer,
+        fusions: Sequence[Fusion | str],
+        stages: Sequence[Stage],
+        seed: int,
+        progress: bool,
+    ) -> None:
+        self._collection = collection
+        self._candidates = candidates
+        self._depths = depths
+        self._measurer = measurer
+        self._fusions = fusions
+        self._stages = stages
+        self._seed = seed
+        self._progress = progress
+        self._first = Ranking(candidates, measurer.values(candidates))
+        self.rankings = [self._first]
+        self.known: dict[tuple[str, bool], Scored] = {}
+        """What each model said, by its name and whether it read fields."""
+        self.comparisons: list[Comparison] = []
+
+    def add(self, name: str, reranker: Reranker, view: DocumentView) -> None:
+        """Have a model rerank, and all that comes of it."""
+        found = score(
+            name,
+            reranker,
+            self._collection,
+            self._candidates,
+            self._depths,
+            view=view,
+            progress=self._progress,
+        )
+        self.known[name, view.shown] = found
+        for k in self._depths:
+            for fusion in [None, *self._fusions]:
+                self._note(self._ranked(found, k, fusion))
+            alone = self._of(found.name, k)
+            if view.shown:
+                other = self.known[name, False]
+                self._compare(alone, self._of(other.name, k))
+        for stage in self._stages:
+            small = self.known.get((stage.model, view.shown))
+            if small is not None and stage.model != name:
+                self._cascade(stage, small, found, reranker)
+
+    def _cascade(self, stage: Stage, small: Scored, large: Scored, reranker: Reranker) -> None:
+        """The large model asked about what the small one puts first, of more than that."""
+        keep = stage.keep
+        for k in (one for one in self._depths if one > keep):
+            handed_on = best(self._candidates, small.log_odds, k, keep)
+            name = large.name.removesuffix(large.view.told)
+            asked = score(
+                name,
+                reranker,
+                self._collection,
+                handed_on,
+                [keep],
+                view=large.view,
+                progress=self._progress,
+            )
+            run = cascaded(self._candidates, small.log_odds, asked.log_odds, k, keep)
+            ranking = Ranking(
+                run,
+                self._measurer.values(run),
+                large.name,
+                k,
+                cascade=str(stage),
+                cost=small.costs[k] + asked.costs[keep],
+            )
+            self._compare(self._note(ranking), self._of(large.name, k))
+
+    def _ranked(self, scored: Scored, k: int, fusion: Fusion | str | None) -> Ranking:
+        weights = None
+        if isinstance(fusion, str):
+            found = tuned(self._candidates, scored.log_odds, k, self._measurer, self._seed)
+            made, weights = found.run, found.weights
+        else:
+            made = reranked(self._candidates, scored.log_odds, k, fusion)
+        return Ranking(
+            made,
+            self._measurer.values(made),
+            scored.name,
+            k,
+            None if fusion is None else str(fusion),
+            weights=weights,
+            cost=scored.costs[k],
+        )
+
+    def _note(self, ranking: Ranking) -> Ranking:
+        ranking = replace(ranking, gains=self._gains(self._first, ranking))
+        self.rankings.append(ranking)
+        return ranking
+
+    def _of(self, name: str, k: int) -> Ranking:
+        """The ranking of a model alone."""
+        return next(
+            one
+            for one in self.rankings
+            if (one.model, one.k, one.fusion, one.cascade) == (name, k, None, None)
+        )
+
+    def _compare(self, ranking: Ranking, against: Ranking) -> None:
+        self.comparisons.append(Comparison(ranking, against, self._gains(against, ranking)))
+
+    def _gains(self, before: Ranking, after: Ranking) -> dict[str, Gain]:
+        values = [
+            [list(of_queries.values()) for of_queries in one.values.values()]
+            for one in (before, after)
+        ]
+        return dict(zip(after.values, gains(*values, self._seed), strict=True))
+
+
+def _check_stages(stages: Sequence[Stage], names: Sequence[str]) -> None:
+    for stage in stages:
+        if stage.model not in names[:-1]:
+            raise InvalidInputError(
+                f"cascades has {stage}, and no model called {stage.model!r} before another one; "
+                f"the models are {', '.join(names)}"
+            )
+
+
+def _check_fields(
+    fields: Sequence[str], collection: Collection, candidates: Run, depth: int
+) -> None:
+    """See that each is there somewhere, since else nothing would be measured."""
+    missing = dict.fromkeys(fields)
+    for hits in candidates.values():
+        if not missing:
+            return
+        for id_ in list(hits)[:depth]:
+            document = collection.corpus[id_]
+            for name in list(missing):
+                if {"title": document.title, **document.metadata}.get(name) not in (None, ""):
+                    del missing[name]
+    if missing:
+        raise InvalidInputError(
+            f"metadata_fields names {', '.join(map(repr, missing))}, which no candidate has; name "
+            "fields of the corpus, or title"
+        )
 
 
 def _drawn(collection: Collection, count: int, seed: int) -> Collection:
@@ -110,33 +277,3 @@ def _depths(top_k: Sequence[int]) -> list[int]:
     if not top_k:
         raise InvalidInputError("top_k is empty; give at least one number")
     return sorted({checked_count("top_k", k) for k in top_k})
-
-
-def _ranked(
-    run: Run, scored: Scored, k: int, fusion: Fusion | str | None, measurer: Measurer, seed: int
-) -> Ranking:
-    weights = None
-    if isinstance(fusion, str):
-        found = tuned(run, scored.log_odds, k, measurer, seed)
-        made, weights = found.run, found.weights
-    else:
-        made = reranked(run, scored.log_odds, k, fusion)
-    return Ranking(
-        made,
-        measurer.values(made),
-        scored.name,
-        k,
-        None if fusion is None else str(fusion),
-        weights,
-        cost=scored.costs[k],
-    )
-
-
-def _compared(first: Ranking, ranking: Ranking, seed: int) -> Ranking:
-    before, after = (
-        [list(of_queries.values()) for of_queries in one.values.values()]
-        for one in (first, ranking)
-    )
-    return replace(
-        ranking, gains=dict(zip(ranking.values, gains(before, after, seed), strict=True))
-    )

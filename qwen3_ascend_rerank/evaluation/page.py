@@ -43,7 +43,8 @@ def page(figures: dict[str, Any]) -> str:
     """The report as HTML."""
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     title = escape(f"{figures['collection']['name']}: {_texts()['title']['en']}")
-    parts = [_head(figures), _table(figures), _charts(figures), _examples(figures), _how(figures)]
+    made = (_head, _table, _comparisons, _charts, _examples, _how)
+    parts = [make(figures) for make in made]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -144,12 +145,8 @@ def _table(figures: dict[str, Any]) -> str:
         cells += [f"{ranking['measures'][name]['mean']:.3f}" for name in measures]
         cost, gain = ranking["cost"], ranking["measures"][leading]["gain"]
         if cost and gain:
-            way = {"better": "up", "worse": "down"}.get(verdict(gain), "")
-            shown = f"{gain['mean']:+.3f}"
-            if gain["low"] is not None:
-                shown += f" [{gain['low']:+.3f}, {gain['high']:+.3f}]"
             cells += [
-                f'<span class="{way}">{shown}</span>',
+                _shown_gain(gain),
                 escape(shown_p(gain["p"])),
                 f"{ranking['changed']['helped']:,} / {ranking['changed']['hurt']:,}",
                 f"{cost['tokens'] / queries:,.0f}",
@@ -166,15 +163,52 @@ def _table(figures: dict[str, Any]) -> str:
     )
 
 
+def _comparisons(figures: dict[str, Any]) -> str:
+    """Rankings against others than the first stage."""
+    if not figures["comparisons"]:
+        return ""
+    leading = figures["measures"][0]
+    names = [_say("ranking"), _say("against"), _say("difference", measure=leading), "p"]
+    head = "".join(f"<th>{name}</th>" for name in [*names, _say("time")])
+    rows = []
+    for one in figures["comparisons"]:
+        gain, time = one["measures"][leading], one["time"]
+        cells = [
+            escape(one["ranking"]),
+            escape(one["against"]),
+            _shown_gain(gain),
+            escape(shown_p(gain["p"])),
+            "" if time is None else f"{time:.2f}",
+        ]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return (
+        f'<h2>{_say("comparisons")}</h2><div class="wide"><table class="figures pairs"><thead><tr>'
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _shown_gain(gain: dict[str, Any]) -> str:
+    """With its interval, in the colour of its verdict."""
+    way = {"better": "up", "worse": "down"}.get(verdict(gain), "")
+    shown = f"{gain['mean']:+.3f}"
+    if gain["low"] is not None:
+        shown += f" [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+    return f'<span class="{way}">{shown}</span>'
+
+
 def _charts(figures: dict[str, Any]) -> str:
     measure, stage = figures["measures"][0], figures["first_stage"]["name"]
     confidence = f"{figures['statistics']['confidence']:.0%}"
     named = {"measure": measure, "first_stage": stage, "confidence": confidence}
     drawn = [
         (charts.by_k(figures, _say_svg), _say("by_k", **named)),
-        (charts.by_cost(figures, _say_svg), _say("by_cost", **named)),
+        (
+            charts.by_cost(figures, _say_svg),
+            _say("by_seconds" if charts.by_time(figures) else "by_tokens", **named),
+        ),
     ]
-    for model, ranking in zip(figures["models"], _deepest(figures), strict=True):
+    alone = [one for one in _deepest(figures) if not one["cascade"]]
+    for model, ranking in zip(figures["models"], alone, strict=True):
         place = figures["rankings"].index(ranking)
         caption = _say("gain_by_query", ranking=ranking["name"], measure=measure)
         drawn.append((charts.gain_by_query(figures, place, _say_svg), caption))
@@ -236,6 +270,10 @@ def _how(figures: dict[str, Any]) -> str:
     ]
     if any(ranking["weights"] for ranking in figures["rankings"]):
         notes.append(_say("how_fusion"))
+    if any(ranking["cascade"] for ranking in figures["rankings"]):
+        notes.append(_say("how_cascade"))
+    if any(model["metadata_fields"] for model in figures["models"]):
+        notes.append(_say("how_fields"))
     names = ("name", "model", "engine", "device", "dtype", "version", "instruction")
     notes += [_say("model", **{name: one[name] for name in names}) for one in figures["models"]]
     items = "".join(f"<li>{note}</li>" for note in notes)

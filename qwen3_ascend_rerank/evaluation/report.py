@@ -37,6 +37,8 @@ class Ranking:
     k: int | None = None
     fusion: str | None = None
     """As it was asked for."""
+    cascade: str | None = None
+    """``SMALL:KEEP``, where `model` was asked only about what a small one had put first."""
     weights: tuple[float, float] | None = None
     """Of each half of the queries, where they were chosen by the other half."""
     gains: Mapping[str, Gain] = field(default_factory=dict)
@@ -50,6 +52,16 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """One ranking against another than the first stage."""
+
+    ranking: Ranking
+    against: Ranking
+    gains: Mapping[str, Gain]
+    """Of each measure."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What `evaluate` found; the first of `rankings` is the first stage's own."""
 
@@ -59,14 +71,17 @@ class Evaluation:
     top_k: list[int]
     rankings: list[Ranking]
     scored: list[Scored]
+    comparisons: list[Comparison] = field(default_factory=list)
+    """Fields that are read against those that are not; a cascade against its large model."""
 
     def named(self, ranking: Ranking) -> str:
         """What a ranking is called."""
         if ranking.model is None:
             return self.first_stage
+        before = f"{ranking.cascade} → " if ranking.cascade else ""
         fusion = f", {ranking.fusion}" if ranking.fusion else ""
         weights = ":" + "|".join(f"{one:g}" for one in ranking.weights) if ranking.weights else ""
-        return f"{ranking.model}, top {ranking.k}{fusion}{weights}"
+        return f"{before}{ranking.model}, top {ranking.k}{fusion}{weights}"
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain values, ready for JSON; the page shows these and no others."""
@@ -97,11 +112,13 @@ class Evaluation:
                     "device": one.info.device,
                     "dtype": one.info.dtype,
                     "instruction": one.instruction,
+                    "metadata_fields": list(one.view.fields) if one.view.shown else [],
                     "scores": self._distribution(one),
                 }
                 for one in self.scored
             ],
             "rankings": [self._figures(ranking) for ranking in self.rankings],
+            "comparisons": [self._compared(one) for one in self.comparisons],
             "queries": [self._query(query) for query in judged],
             "examples": [self._examples(one) for one in self.scored],
         }
@@ -140,6 +157,7 @@ class Evaluation:
             "model": ranking.model,
             "k": ranking.k,
             "fusion": ranking.fusion,
+            "cascade": ranking.cascade,
             "weights": ranking.weights,
             "measures": {
                 name: {
@@ -150,6 +168,16 @@ class Evaluation:
             },
             "cost": asdict(ranking.cost) if ranking.cost else None,
             "changed": {"helped": changes[1], "hurt": changes[-1], "same": changes[0]},
+        }
+
+    def _compared(self, one: Comparison) -> dict[str, Any]:
+        costs = [ranking.cost for ranking in (one.ranking, one.against)]
+        seconds = [cost.seconds if cost else 0.0 for cost in costs]
+        return {
+            "ranking": self.named(one.ranking),
+            "against": self.named(one.against),
+            "measures": {name: asdict(gain) for name, gain in one.gains.items()},
+            "time": seconds[0] / seconds[1] if seconds[1] else None,
         }
 
     def _query(self, query: str) -> dict[str, Any]:
@@ -187,7 +215,8 @@ class Evaluation:
         ranking = next(
             one
             for one in self.rankings
-            if (one.model, one.k, one.fusion) == (scored.name, max(self.top_k), None)
+            if (one.model, one.k) == (scored.name, max(self.top_k))
+            and (one.fusion, one.cascade) == (None, None)
         )
         changes = {query: self._change(ranking, query) for query in self.collection.qrels}
         order = sorted(changes, key=lambda query: -changes[query])

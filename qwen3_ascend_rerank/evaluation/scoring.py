@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ..corpora import Collection, Run
+from ..corpora import Collection, CorpusDocument, Run
 from ..errors import InvalidInputError
 from ..prompts.request import RerankRequest
 from ..protocol import EngineInfo
@@ -27,6 +27,14 @@ class RankingCost:
     seconds: float = 0.0
     """On the clock, many queries at once."""
 
+    def __add__(self, other: RankingCost) -> RankingCost:
+        return RankingCost(
+            self.pairs + other.pairs,
+            self.tokens + other.tokens,
+            self.truncated + other.truncated,
+            self.seconds + other.seconds,
+        )
+
     def plus(self, usage: Usage) -> RankingCost:
         """With one call more; time is taken for all of them together."""
         return RankingCost(
@@ -37,6 +45,32 @@ class RankingCost:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """What a model reads of a document."""
+
+    fields: tuple[str, ...] = ()
+    """Fields of its metadata whose effect is measured."""
+    shown: bool = False
+    """Whether the model reads them, before the rest."""
+
+    @property
+    def told(self) -> str:
+        """What a model's name has behind it."""
+        if not self.fields:
+            return ""
+        return f" {'with' if self.shown else 'without'} {', '.join(self.fields)}"
+
+    def of(self, document: CorpusDocument) -> str:
+        """The text."""
+        read = document.behind if self.shown else document.without
+        return read(self.fields)
+
+
+WHOLE = DocumentView()
+"""Title and text, as BEIR and mteb have it."""
+
+
 @dataclass(slots=True)
 class Scored:
     """The log-odds of a model for the first documents of each query."""
@@ -44,6 +78,7 @@ class Scored:
     name: str
     info: EngineInfo
     instruction: str
+    view: DocumentView = WHOLE
     log_odds: Run = field(default_factory=dict)
     """Of each query's id the documents' ids with logit("yes") - logit("no")."""
     costs: dict[int, RankingCost] = field(default_factory=dict)
@@ -57,6 +92,7 @@ def score(
     run: Run,
     top_k: Sequence[int],
     *,
+    view: DocumentView = WHOLE,
     progress: bool = False,
 ) -> Scored:
     """Score the first documents of each query, as many as the greatest of `top_k`.
@@ -70,17 +106,19 @@ def score(
         collection: the texts.
         run: what the first stage found, best first.
         top_k: how many documents of each query are reranked, rising.
+        view: what it reads of a document.
         progress: show a bar on standard error.
 
     Raises:
         RerankError: a query or a document cannot be scored; or as `Reranker.rerank_many`.
     """
-    scored = Scored(name, reranker.start(timeout=None), reranker.instruction)
+    info = reranker.start(timeout=None)
+    scored = Scored(name + view.told, info, reranker.instruction, view)
     cost = RankingCost()
     for low, high in pairwise((0, *top_k)):
         began = time.perf_counter()
         outcomes = reranker.rerank_many(
-            _requests(collection, run, low, high),
+            _requests(collection, run, low, high, view),
             ordered=False,
             progress=progress,
             top_n=None,
@@ -102,8 +140,10 @@ def score(
     return scored
 
 
-def _requests(collection: Collection, run: Run, low: int, high: int) -> Iterator[RerankRequest]:
+def _requests(
+    collection: Collection, run: Run, low: int, high: int, view: DocumentView
+) -> Iterator[RerankRequest]:
     for query, hits in run.items():
         if ids := list(hits)[low:high]:
-            texts = [collection.corpus[id_].whole for id_ in ids]
+            texts = [view.of(collection.corpus[id_]) for id_ in ids]
             yield RerankRequest(collection.queries[query], texts, (query, ids))

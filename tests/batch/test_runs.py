@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_rerank import InvalidInputError, Reranker
-from qwen3_ascend_rerank.batch import LocalProcesses, RunInput, run_batch
+from qwen3_ascend_rerank.batch import Columns, LocalProcesses, RunInput, run_batch
 from qwen3_ascend_rerank.corpora import read_run
 from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support.batches import lines
@@ -29,7 +29,8 @@ def beir(tmp_path: Path) -> Path:
     with gzip.open(tmp_path / "corpus.jsonl.gz", "wt") as file:
         for id_, text in CORPUS.items():
             title = "A title" if id_ == "d2" else ""
-            file.write(json.dumps({"_id": id_, "title": title, "text": text}) + "\n")
+            more = {"year": 1999} if id_ == "d3" else {}
+            file.write(json.dumps({"_id": id_, "title": title, "text": text, **more}) + "\n")
     (tmp_path / "bm25.run").write_text(RUN)
     return tmp_path
 
@@ -53,6 +54,33 @@ def test_a_run_becomes_a_run_of_the_same_documents(beir: Path) -> None:
         "q1": ["d4", "d1"],
         "q2": ["d2", "d3"],  # whose title counts
     }
+
+
+def read_by(folder: Path, fields: tuple[str, ...]) -> set[str]:
+    beside = RunInput(str(folder / "queries.tsv"), str(folder / "corpus.jsonl.gz"))
+    read: set[str] = set()
+    engine = FakeEngine(lambda _, document: float(read.add(document) or 0))
+    with Reranker(engine) as reranker:
+        run_batch(
+            reranker, str(folder / "bm25.run"), str(folder / "read"), run=beside,
+            columns=Columns(fields=fields),
+        )  # fmt: skip
+    return read
+
+
+def test_fields_of_the_corpus_are_read_before_the_text(beir: Path) -> None:
+    assert "title: A title\n\na river" in read_by(beir, ("title",))
+
+
+def test_a_title_that_is_not_named_stays_with_the_text(beir: Path) -> None:
+    read = read_by(beir, ("year",))
+    assert {"A title a river", "year: 1999\n\nthe sea"} <= read
+
+
+def test_a_field_that_is_a_runs_own_is_refused(beir: Path) -> None:
+    with pytest.raises(InvalidInputError, match="metadata_fields names id, which is no field"):
+        read_by(beir, ("title", "id"))
+    assert not list((beir / "read").glob("part-*"))
 
 
 def test_what_a_run_names_and_nobody_has_is_refused_by_name(beir: Path) -> None:

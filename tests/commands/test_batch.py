@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.commands.program import app
 
 REQUESTS = [
@@ -65,3 +66,32 @@ def test_what_cannot_be_done_is_one_line(place: Path, arguments: list[str], told
     assert done.exit_code != 0
     assert told in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_a_cascade_ranks_files(place: Path) -> None:
+    done = run("in.jsonl", "out", "--model", "lexical", "--cascade", "lexical:1")
+    assert done.exit_code == 0, done.output
+    written = [
+        json.loads(line) for line in (place / "out/part-00000.jsonl").read_text().splitlines()
+    ]
+    assert [[row["stage"] for row in one["results"]] for one in written] == [[2, 1], [2, 1]]
+    again = run("in.jsonl", "out", "--model", "lexical")
+    assert again.exit_code == 1
+    assert "out" in again.stderr
+
+
+def test_a_run_reads_the_fields_of_its_corpus(place: Path) -> None:
+    (place / "q.tsv").write_text("q1\tbread\n")
+    (place / "c.jsonl").write_text('{"_id": "d1", "title": "Bread", "text": "flour"}\n')
+    (place / "bm25.run").write_text("q1 Q0 d1 1 1 bm25\n")
+    scores = []
+    for number, fields in enumerate(([], ["--metadata-fields", "title"])):
+        files = ["--queries", "q.tsv", "--corpus", "c.jsonl"]
+        done = run("bm25.run", f"out{number}", *files, "--model", "lexical", *fields)
+        assert done.exit_code == 0, done.output
+        (line,) = (place / f"out{number}/part-00000.jsonl").read_text().splitlines()
+        scores.append(json.loads(line)["results"][0]["score"])
+    with Reranker("lexical") as reranker:
+        assert scores == pytest.approx(
+            reranker.score("bread", ["Bread flour", "title: Bread\n\nflour"])
+        )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from qwen3_ascend_rerank import Reranker
 from qwen3_ascend_rerank.commands.program import app
 from qwen3_ascend_rerank.corpora import read_run
+from qwen3_ascend_rerank.models.lexical import checkpoint_folder
 
 VILLAGES = Path(__file__).parents[1] / "evaluation" / "villages"
 PARTS = [
@@ -68,8 +69,8 @@ def test_the_prompt_of_the_published_figures() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "give FOLDER, or all of --queries, --corpus and --qrels"),
-        ([str(VILLAGES), *PARTS[:2]], "give FOLDER, or all of"),
+        ([], "give a folder, or all of --queries, --corpus and --qrels"),
+        ([str(VILLAGES), *PARTS[:2]], "give a folder, or all of"),
         (["nowhere"], "nowhere is no folder; give a folder with corpus.jsonl"),
         ([str(VILLAGES), "--split", "dev"], "has no qrels/dev.tsv (it has qrels of test)"),
         ([str(VILLAGES), "--top-k", "ten"], "--top-k is 'ten'; give whole numbers"),
@@ -81,12 +82,67 @@ def test_the_prompt_of_the_published_figures() -> None:
             "villages holds files already; name a new folder",
         ),
         ([str(VILLAGES), "--run", "nowhere.txt"], "nowhere.txt cannot be read"),
+        ([str(VILLAGES), "--cascade", "lexical"], "cascade has 'lexical'; give SMALL:KEEP"),
+        (
+            [str(VILLAGES), "--cascade", "lexical:2"],
+            "--cascade lexical:2 has no model after lexical",
+        ),
+        ([str(VILLAGES), "--cascade", "./small:2"], "there is no model folder"),
+        ([str(VILLAGES), "--metadata-fields", "color"], "names 'color', which no candidate has"),
     ],
 )
 def test_what_cannot_be_used(arguments: list[str], told: str) -> None:
     done = run(*arguments)
     assert done.exit_code != 0
     assert told in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_a_cascade_stands_beside_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = str(checkpoint_folder())
+    done = run(
+        str(VILLAGES), "--cascade", f"{small}:2", "--cascade", f"{small}:3", "--top-k", "2,3,4",
+        "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)
+    cascades = [one for one in figures["rankings"] if one["cascade"]]
+    assert [(one["cascade"], one["k"]) for one in cascades] == [
+        (f"{small}:2", 3), (f"{small}:2", 4), (f"{small}:3", 4),
+    ]  # fmt: skip
+    assert [one["name"] for one in figures["models"]] == [small, "lexical"]
+    against = [(one["ranking"], one["against"]) for one in figures["comparisons"]]
+    assert against[0] == (f"{small}:2 → lexical, top 3", "lexical, top 3")
+    table = run(str(VILLAGES), "--cascade", f"{small}:2", "--top-k", "4")
+    assert "side by side" in table.stdout
+
+
+def test_a_cascade_with_the_other_prompt() -> None:
+    small = str(checkpoint_folder())
+    done = run(
+        str(VILLAGES), "--cascade", f"{small}:2", "--top-k", "3", "--prompt", "published", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    last = json.loads(done.stdout)["rankings"][-1]
+    assert last["name"] == f"{small}, published prompt:2 → lexical, published prompt, top 3"
+
+
+def test_a_cascade_of_the_environment_is_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3_RERANK_CASCADE", "lexical:2")
+    monkeypatch.setenv("QWEN3_RERANK_METADATA_FIELDS", "title")
+    done = run(str(VILLAGES), "--top-k", "3", "--json")
+    assert done.exit_code == 0, done.output
+    assert [one["cascade"] for one in json.loads(done.stdout)["rankings"]] == [None, None]
+
+
+def test_fields_are_read_and_not_read() -> None:
+    done = run(str(VILLAGES), "--metadata-fields", "title", "--top-k", "4", "--json")
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)
+    assert [one["name"] for one in figures["rankings"]] == [
+        "BM25", "lexical without title, top 4", "lexical with title, top 4",
+    ]  # fmt: skip
+    assert [one["metadata_fields"] for one in figures["models"]] == [[], ["title"]]
+    assert len(figures["comparisons"]) == 1
 
 
 def test_qrels_of_another_corpus_leave_nothing_behind(tmp_path: Path) -> None:

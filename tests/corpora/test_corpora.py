@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_rerank import InvalidInputError, RerankTimeoutError
+from qwen3_ascend_rerank import InvalidInputError, MissingDependencyError, RerankTimeoutError
 from qwen3_ascend_rerank.corpora import (
     Collection,
     CorpusDocument,
@@ -25,6 +25,7 @@ from qwen3_ascend_rerank.corpora import (
     write_queries,
     write_run,
 )
+from qwen3_ascend_rerank.corpora.ir_datasets import load_collection
 from qwen3_ascend_rerank.corpora.writing import replaced
 
 DOCUMENTS = [
@@ -288,3 +289,9 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path: Path) -> None:
         b"\xef\xbb\xbf" + json.dumps({"_id": "a", "text": "x"}).encode()
     )
     assert read_corpus(tmp_path / "c.jsonl")["a"].text == "x"
+
+
+def test_without_the_package_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ir_datasets", None)
+    with pytest.raises(MissingDependencyError, match=r"rerank\[ir-datasets\]"):
+        load_collection("ir_datasets:beir/scifact/test")

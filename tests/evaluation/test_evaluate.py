@@ -1,15 +1,18 @@
 """A collection reranked and measured: the figures are those of anyone who reads the files."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import pytest
 
-from qwen3_ascend_rerank import InvalidInputError, Reranker
+from qwen3_ascend_rerank import CascadeReranker, InvalidInputError, Reranker
 from qwen3_ascend_rerank.corpora import Collection, CorpusDocument, Run, read_run
 from qwen3_ascend_rerank.evaluation import Evaluation, bm25, evaluate
 from qwen3_ascend_rerank.evaluation.rankings import reranked
 from qwen3_ascend_rerank.results.fusion import Fusion
+from qwen3_ascend_rerank.testing import FakeEngine
 
 
 def test_figures_are_those_of_files_that_are_read_again(
@@ -133,6 +136,111 @@ def test_models_stand_side_by_side(villages: Collection, run: Run, lexical: Rera
     assert made.rankings[1].values == made.rankings[2].values
     with pytest.raises(InvalidInputError, match="two models are called 'one'"):
         evaluate(villages, [("one", lexical), ("one", lexical)], run, top_k=[4])
+
+
+# -- cascades, and fields --------------------------------------------------------------------------
+
+
+def by_length(query: str, document: str) -> float:
+    return float(len(document) % 17)
+
+
+def by_words(query: str, document: str) -> float:
+    return float(len(document.split()) % 5)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_a_cascade_has_the_order_of_a_cascade_reranker(
+    keep: int, villages: Collection, run: Run
+) -> None:
+    small, large = Reranker(FakeEngine(by_length)), Reranker(FakeEngine(by_words))
+    with small, large:
+        made = evaluate(
+            villages, {"small": small, "large": large}, run, top_k=4, cascades=[f"small:{keep}"]
+        )
+        ranking = made.rankings[-1]
+        assert made.named(ranking) == f"small:{keep} → large, top 4"
+        with CascadeReranker([(copy.copy(small), keep), copy.copy(large)]) as cascade:
+            for query, hits in made.rankings[0].run.items():
+                ids = list(hits)[:4]
+                result = cascade.rerank(
+                    villages.queries[query], [villages.corpus[id_].whole for id_ in ids]
+                )
+                assert list(ranking.run[query])[:4] == [ids[one.index] for one in result]
+
+
+def test_a_cascade_costs_what_its_stages_cost(villages: Collection, run: Run) -> None:
+    with Reranker(FakeEngine(by_length)) as small, Reranker(FakeEngine(by_words)) as large:
+        made = evaluate(
+            villages, {"s": small, "l": large}, run, top_k=[2, 4], cascades=["s:1", "s:2"]
+        )
+    judged = [len(hits) for hits in made.rankings[0].run.values()]
+    costs = {(one.cascade, one.k): one.cost for one in made.rankings if one.cascade}
+    assert costs.keys() == {("s:1", 2), ("s:1", 4), ("s:2", 4)}  # 2 of 2 would be all
+    for (cascade, k), cost in costs.items():
+        keep = int(cascade[-1])
+        assert cost.pairs == sum(min(count, k) + min(count, keep) for count in judged)
+    assert [made.named(one.against) for one in made.comparisons] == [
+        "l, top 2", "l, top 4", "l, top 4",
+    ]  # fmt: skip
+
+
+def test_fields_are_before_the_text_or_nowhere(villages: Collection, run: Run) -> None:
+    read: list[str] = []
+
+    def score(query: str, document: str) -> float:
+        read.append(document)
+        return 1.0 if document.startswith("title: ") else -1.0
+
+    with Reranker(FakeEngine(score)) as reranker:
+        made = evaluate(villages, {"model": reranker}, run, top_k=2, metadata_fields="title")
+    half = len(read) // 2
+    candidates = {id_ for hits in made.rankings[0].run.values() for id_ in list(hits)[:2]}
+    documents = [villages.corpus[id_] for id_ in candidates]
+    assert set(read[:half]) == {one.text for one in documents}
+    assert set(read[half:]) == {one.behind(["title"]) for one in documents}
+    without, with_title = made.scored
+    assert (without.name, with_title.name) == ("model without title", "model with title")
+    for hits in with_title.log_odds.values():
+        assert {id_: value > 0 for id_, value in hits.items()} == {
+            id_: bool(villages.corpus[id_].title) for id_ in hits
+        }
+
+
+def test_a_field_beside_the_title_leaves_it_in_the_text() -> None:
+    document = CorpusDocument("d", "Text.", "Title", {"year": 1999})
+    assert document.without(["year"]) == "Title Text."
+    assert document.behind(["year"]) == "year: 1999\n\nTitle Text."
+    assert document.behind(["title", "year"]) == "title: Title\nyear: 1999\n\nText."
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"cascades": ["b:2"]}, "no model called 'b' before another one; the models are a, b"),
+        ({"cascades": ["a:0"]}, "cascade has 'a:0'; give SMALL:KEEP"),
+        ({"cascades": ["a:2,b:1"]}, "no model called 'a:2,b' before another one"),
+        ({"cascades": [2]}, "cascades is 2"),
+        (
+            {"metadata_fields": ["title", "when"]},
+            "metadata_fields names 'when', which no candidate",
+        ),
+    ],
+)
+def test_cascades_and_fields_that_cannot_be(
+    options: dict[str, Any], told: str, villages: Collection, run: Run
+) -> None:
+    with Reranker(FakeEngine(by_length)) as one, Reranker(FakeEngine(by_words)) as other:
+        for rerankers in ({"a": one, "b": other}, iter([("a", one), ("b", other)])):
+            with pytest.raises(InvalidInputError, match=told):
+                evaluate(villages, rerankers, run, top_k=2, **options)
+
+
+def test_a_cascade_reranker_is_not_taken_for_one_model(villages: Collection, run: Run) -> None:
+    stages = [(Reranker(FakeEngine(by_length)), 2), Reranker(FakeEngine(by_words))]
+    with CascadeReranker(stages) as cascade:
+        with pytest.raises(InvalidInputError, match="x is a cascade; pass its models"):
+            evaluate(villages, {"x": cascade}, run, top_k=2)  # type: ignore[dict-item]
 
 
 def test_one_query_alone_says_nothing_of_others(lexical: Reranker) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_rerank import InvalidInputError, Reranker
-from qwen3_ascend_rerank.corpora import Collection, CorpusDocument
+from qwen3_ascend_rerank.corpora import Collection, CorpusDocument, Run
 from qwen3_ascend_rerank.evaluation import Evaluation, evaluate, write_page
 from qwen3_ascend_rerank.evaluation.charts import ticks
 from qwen3_ascend_rerank.evaluation.page import page, verdict
+from qwen3_ascend_rerank.testing import FakeEngine
 from tests.support.browser import CHROMIUM, Browser
 
 TEXTS = Path(page.__globals__["__file__"]).with_name("texts.json")
@@ -146,3 +147,20 @@ def _luminance(colour: list[int]) -> float:
     parts = [one / 255 for one in colour]
     linear = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_cascades_and_fields_are_shown_side_by_side(villages: Collection, run: Run) -> None:
+    with Reranker(FakeEngine(lambda _, text: float(len(text) % 7))) as small:
+        with Reranker(FakeEngine(lambda _, text: float(len(text) % 5))) as large:
+            made = evaluate(
+                villages, {"small": small, "large": large}, run, top_k=[2, 4],
+                cascades=["small:2"], metadata_fields=["title"],
+            )  # fmt: skip
+    figures = made.to_dict()
+    html = page(figures)
+    for one in figures["comparisons"]:
+        assert f"<td>{one['ranking']}</td><td>{one['against']}</td>" in html
+        assert f"{one['measures']['nDCG@10']['mean']:+.3f}" in html
+    assert len(figures["comparisons"]) == 6  # 2 models at 2 k with fields, 2 cascades
+    assert "In a cascade the large model was asked" in html
+    assert html.count("<svg") == 2 + 2 * 4 + 6  # pictures, and lines of the legend

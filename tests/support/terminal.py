@@ -127,7 +127,12 @@ class Terminal:
 
 
 def _with_lexical(words: list[str]) -> list[str]:
-    """With one lexical model where one or several would be fetched."""
+    """With one lexical model where one or several would be fetched; a small one is its folder."""
+    small = str(lexical.checkpoint_folder())
+    words = [
+        re.sub(rf"^{FETCHED}[\w.]+:", f"{small}:", word) if before == "--cascade" else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
     fetched = [place for place, word in enumerate(words) if word.startswith(FETCHED)]
     for place in reversed(fetched[1:]):
         del words[place - 1 : place + 1]  # another --model
