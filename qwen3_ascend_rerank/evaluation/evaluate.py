@@ -228,11 +228,11 @@ class _Work:
         self.comparisons.append(Comparison(ranking, against, self._gains(against, ranking)))
 
     def _gains(self, before: Ranking, after: Ranking) -> dict[str, Gain]:
-        values = [
+        old, new = (
             [list(of_queries.values()) for of_queries in one.values.values()]
             for one in (before, after)
-        ]
-        return dict(zip(after.values, gains(*values, self._seed), strict=True))
+        )
+        return dict(zip(after.values, gains(old, new, self._seed), strict=True))
 
 
 def _check_stages(stages: Sequence[Stage], names: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ class Prompt:
         return sum(map(len, self.before))
 
 
-def numbers(parts: Iterable[Sequence[int]]) -> Numbers:
+def numbers(parts: Iterable[Sequence[int] | Numbers]) -> Numbers:
     """All numbers of `parts`, shape (numbers,); much faster for ranges than a list of them."""
     import numpy as np
 

@@ -142,7 +142,8 @@ def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
     if hidden.device.type == "cpu" and hidden.dtype == torch.float32:
         length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
         scale = length.square_().div_(hidden.shape[-1]).add_(module.variance_epsilon).rsqrt_()
-        return (hidden * scale).mul_(module.weight)
+        normed: torch.Tensor = (hidden * scale).mul_(module.weight)
+        return normed
     return rms_norm(hidden, hidden.shape[-1:], module.weight, module.variance_epsilon)
 
 
