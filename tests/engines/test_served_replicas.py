@@ -18,7 +18,9 @@ from qwen3_ascend_rerank import (
     SelfcheckError,
     ServerUnavailableError,
 )
+from qwen3_ascend_rerank.bridge.loop import submit
 from qwen3_ascend_rerank.engines.served import replicas
+from qwen3_ascend_rerank.engines.served.faults import SilentError
 from qwen3_ascend_rerank.engines.served.replica import Replica
 from tests.support import faults
 from tests.support.crowd import AT_ONCE, TEXTS, Crowd
@@ -371,6 +373,69 @@ def asks(request: Request, documents: list[str]) -> bool:
     """Whether a request is that of `found`, by its number of documents."""
     return len(request.json.get("input", ())) == len(documents) and "input" in request.json
 
+
+# -- replicas that are found anew while they are examined ------------------------------------------
+
+EXAMINED = faults.slow(0.1)
+"""Makes an examination long enough for a look to fall into it."""
+
+
+def test_one_that_a_wrong_one_came_before_is_examined_in_peace(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left out at first, since it disagrees with the first, and soon looked for again."""
+    monkeypatch.setattr(replicas, "WRONG_SECONDS", 0.05)
+    with StandIn(WRONG["yes and no swapped"]) as bad, StandIn(VLLM()) as good:
+        good.misbehave(EXAMINED, times=FOR_EVER)
+        options = {"request_timeout": 60}
+        with client([bad, good], selfcheck="auto", engine_options=options) as reranker:
+            assert is_right(found(reranker))
+    assert "found anew" not in caplog.text
+
+
+def test_one_that_is_found_anew_is_examined_once_more(
+    servers: list[StandIn], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unwell = [servers[0].url]
+
+    async def healthy(replica: Replica) -> None:
+        if replica.url in unwell:
+            unwell.remove(replica.url)
+            raise SilentError(replica.url, "is silent for a moment")
+
+    monkeypatch.setattr(replicas, "HEALTH_SECONDS", 0.05)
+    monkeypatch.setattr(Replica, "healthy", healthy)
+    for server in servers:
+        server.misbehave(EXAMINED, times=FOR_EVER)
+    options = {"request_timeout": 60}
+    with client(servers, selfcheck="auto", engine_options=options) as reranker:
+        reranker.start()
+        assert "silent for a moment" in caplog.text
+        for server in servers:
+            server.requests.clear()
+        assert wait_until(lambda: is_right(found(reranker)) and bool(servers[0].scored))
+    assert "found anew" not in caplog.text
+
+
+def test_no_server_is_blamed_for_what_it_was_asked_before_it_was_found_anew(
+    servers: list[StandIn], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"request_timeout": 60, "recheck": 3600.0}
+    with client(servers[:1], engine_options=options) as reranker, ThreadPoolExecutor(8) as threads:
+        reranker.start()
+        servers[0].requests.clear()
+        servers[0].misbehave(faults.slow(1.0), times=8)
+        calls = [threads.submit(found, reranker) for _ in range(8)]
+        assert wait_until(lambda: len(servers[0].scored) == 8)
+        (replica,) = submit(reranker._held.lease.engine()).result()._replicas.up
+        submit(replica.start()).result(60)
+        assert all(is_right(call.result()) for call in calls)
+        assert len(servers[0].scored) > 16  # each was asked once more, and the server found
+        assert (replica.up, replica.faults, replica.rests_until) == (True, 0, 0.0)
+    assert "left out" not in caplog.text
+
+
+# -- replicas that change --------------------------------------------------------------------------
 
 REFUSALS = {
     "another key": faults.status(401),

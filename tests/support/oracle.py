@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import cache
+from threading import Thread
 
 from qwen3_ascend_rerank.engines.served import probing
 from qwen3_ascend_rerank.engines.startup import open_tokenizer
@@ -25,7 +26,10 @@ class Oracle:
     def __init__(self) -> None:
         self._engine = TorchEngine("lexical", max_length=LONGEST)
         self._known: dict[tuple[int, ...], float] = {}
-        asyncio.run(self._begin())
+        self._loop = asyncio.new_event_loop()
+        """The engine's own: it lives in one, and whoever asks in others."""
+        Thread(target=self._loop.run_forever, name="oracle", daemon=True).start()
+        asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
 
     async def _begin(self) -> None:
         """Load, and compute what every client asks first, before anybody waits for it."""
@@ -33,15 +37,19 @@ class Oracle:
         tokenizer = open_tokenizer("lexical")
         for query, documents in FIRST:
             batch = build_batch(tokenizer, DEFAULT_INSTRUCTION, query, documents, LONGEST)
-            await self.score(list(batch.prompts()))
+            await self._learn(list(map(tuple, batch.prompts())))
 
     async def score(self, prompts: list[list[int]]) -> list[float]:
         """The log-odds of each prompt, shape (len(prompts),)."""
         new = [ids for ids in set(map(tuple, prompts)) if ids not in self._known]
         if new:
-            values = await self._engine.score(_bare(new))
-            self._known.update(zip(new, values, strict=True))
+            learning = asyncio.run_coroutine_threadsafe(self._learn(new), self._loop)
+            await asyncio.wrap_future(learning)
         return [self._known[tuple(ids)] for ids in prompts]
+
+    async def _learn(self, prompts: list[tuple[int, ...]]) -> None:
+        values = await self._engine.score(_bare(prompts))
+        self._known.update(zip(prompts, values, strict=True))
 
 
 @cache

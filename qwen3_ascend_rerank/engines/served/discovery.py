@@ -15,7 +15,7 @@ from ...trust import likeness
 from . import probing
 from .connection import Connection
 from .dialects import Formatting, wanted_dialects
-from .faults import AnswerFaultError, PassingError, RefusedError
+from .faults import AnswerFaultError, PassingError, RefusedError, listed
 from .manner import Manner
 from .models import ServedModel, check_tokenizer, find_tokenizer, served_model
 
@@ -140,11 +140,6 @@ async def discover(
     )
     _log(found)
     return found
-
-
-def listed(log_odds: Sequence[float]) -> str:
-    """Log-odds as a message shows them."""
-    return ", ".join(f"{value:.3f}" for value in log_odds)
 
 
 async def _one_model(

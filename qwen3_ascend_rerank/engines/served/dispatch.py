@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 from ...errors import DocumentError, EngineError, RerankError, ServerUnavailableError
 from ...prompts import PromptBatch
-from .faults import BUSY, CHANGED, GoneError, PassingError, RequestFaultError, SilentError
+from .faults import (
+    BUSY,
+    CHANGED,
+    FoundAnewError,
+    GoneError,
+    PassingError,
+    RequestFaultError,
+    SilentError,
+)
 from .replica import Replica
 from .replicas import LONGEST_REST, Replicas, pause
 
@@ -84,7 +92,7 @@ class Dispatcher:
     async def _ask(self, replica: Replica, batch: PromptBatch) -> list[float]:
         try:
             return await replica.score(batch)
-        except RequestFaultError:
+        except (RequestFaultError, FoundAnewError):
             raise  # the server is well
         except PassingError as error:
             self._blame(replica, error)

@@ -80,6 +80,10 @@ class SilentError(ServerFaultError):
     """It does not answer in time."""
 
 
+class FoundAnewError(ServerFaultError):
+    """It was found anew since it was asked: what it answers is of the time before."""
+
+
 class AnswerFaultError(PassingError):
     """Its answer is no answer to what was asked."""
 
@@ -210,6 +214,11 @@ def together(replies: Mapping[str, str]) -> str:
     for path, reply in replies.items():
         paths.setdefault(reply, []).append(path)
     return "; ".join(f"{reply} from {', '.join(places)}" for reply, places in paths.items())
+
+
+def listed(values: Iterable[float]) -> str:
+    """Log-odds, or other scores, as a message shows them."""
+    return ", ".join(f"{value:.3f}" for value in values)
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float:

@@ -10,16 +10,18 @@ from ...errors import EngineError, InvalidInputError, RerankError
 from ...prompts import DEFAULT_INSTRUCTION, PromptBatch
 from ...protocol import EngineInfo
 from .connection import Connection
-from .discovery import Discovery, listed
+from .discovery import Discovery
 from .faults import (
     BROKEN,
     BUSY,
     CHANGED,
+    FoundAnewError,
     PassingError,
     ReplacedError,
     RequestFaultError,
     ServerFaultError,
     SilentError,
+    listed,
     unless,
 )
 from .identity import Identity
@@ -129,7 +131,7 @@ class Replica:
                 raise RequestFaultError(self.url, error.what, status=BROKEN) from None
             raise
         if self._found is not found:
-            raise ServerFaultError(self.url, "was found anew in the middle of a request")
+            raise FoundAnewError(self.url, "was found anew in the middle of a request")
         await self._identity.assure(asked)
         self.faults = 0
         return log_odds
@@ -148,7 +150,7 @@ class Replica:
         request = found.manner.request(found.pairs)
         answer = await self._post(found.manner.dialect.path, request, new=True)
         if self._found is not found:
-            raise ServerFaultError(self.url, "was found anew in the middle of a look")
+            raise FoundAnewError(self.url, "was found anew in the middle of a look")
         log_odds = found.manner.log_odds_of(self.url, answer, len(found.pairs))
         if not found.agrees(log_odds, exact=found.manner.log_odds):
             raise ReplacedError(

@@ -114,6 +114,7 @@ class Replicas:
         started = [replica for replica in self._replicas if replica.started]
         trusted = [replica for replica in started if replica.passed]
         for replica in started:
+            self._spawn(replica.url, None)  # nobody looks for it anew while it is examined
             replica.passed = False
         await asyncio.gather(*map(self._try_out, started))
         passed = [replica for replica in started if replica.passed]
@@ -121,7 +122,12 @@ class Replicas:
             fault = self.all_down()
             self._check = before  # they go on for who asked for less
             for replica in trusted:
-                replica.passed, replica.fault = True, None
+                replica.passed = True
+            for replica in started:
+                if replica.up:
+                    replica.fault = None
+                elif replica.fault is not None:
+                    self.leave_out(replica, replica.fault)
             raise fault
         self._settle(passed)
 
@@ -170,8 +176,14 @@ class Replicas:
             replica.fault = error
 
     async def _examine(self, replica: Replica) -> None:
-        if self._check is not None and not replica.passed:
-            await self._check(replica)
+        """Have it pass the check: once more where it was found anew meanwhile."""
+        while self._check is not None and not replica.passed:
+            found = replica.found
+            error = await fault_of(replica.url, self._check(replica))
+            if replica.found is not found:
+                continue  # what was asked before does not count
+            if error is not None:
+                raise error
             replica.passed = True
 
     def _settle(self, candidates: Sequence[Replica]) -> None:

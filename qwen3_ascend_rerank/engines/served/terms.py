@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .discovery import Discovery, listed
+from .discovery import Discovery
+from .faults import listed
 
 
 @dataclass(frozen=True, slots=True)
