@@ -31,6 +31,7 @@ from tests.support.dialects import (
     VLLM,
     ChatVLLM,
     DashScope,
+    Embeddings,
     Jina,
     LlamaCpp,
     Ollama,
@@ -168,6 +169,37 @@ def test_who_makes_the_prompt_must_be_known(counted: Any) -> None:
     with StandIn(Jina(counted=counted)) as server, client(server, model="lexical") as reranker:
         with pytest.raises(UnsupportedServerError, match="does not say how many tokens"):
             reranker.start()
+
+
+EACH, PARTED = "each of them for itself", "by where it is parted"
+ONE_BY_ONE = {"paired": True, "ends": 0}
+EMBEDDINGS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "as 0.30 counts": ({}, "auto", EACH),
+    "as 0.30 counts, said to make prompts": ({}, "server", EACH),
+    "as 0.30 counts, said to make none": ({}, "client", PARTED),
+    "without a token at the end": ({"ends": 0}, "auto", EACH),
+    "counted in pairs": ({"paired": True}, "auto", EACH),
+    "counted as rerankers do": (ONE_BY_ONE, "auto", PARTED),
+    "counted as rerankers do, asked to rerank": (
+        {**ONE_BY_ONE, "hidden": (*TEXT, "/score", "/v1/score")},
+        "auto",
+        PARTED,
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "formatting", "why"), cases(EMBEDDINGS))
+def test_cosines_of_embeddings_are_no_scores(
+    made: dict[str, Any], formatting: str, why: str
+) -> None:
+    """vLLM answers ``/score`` and ``/rerank`` with them for any embedding model."""
+    with StandIn(Embeddings(model="embedding", **made)) as server:
+        options = {"formatting": formatting}
+        with client(server, tokenizer="lexical", engine_options=options) as reranker:
+            with pytest.raises(UnsupportedServerError, match=why) as caught:
+                reranker.start()
+    assert "compares embeddings" in str(caught.value)
+    assert "serve a reranker" in str(caught.value)
 
 
 # -- instructions ----------------------------------------------------------------------------------

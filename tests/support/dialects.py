@@ -4,8 +4,10 @@ vLLM's shapes are those of its releases 0.9.2 to 0.30.0; a test compares the ans
 those of the real server.
 """
 
+import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -206,6 +208,32 @@ class VLLM(Server):
             "data": rows,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
         }
+
+
+@dataclass
+class Embeddings(VLLM):
+    """vLLM with an embedding model, which has ``/score`` and ``/rerank``, too: of cosines."""
+
+    hidden: tuple[str, ...] = ("/classify", "/pooling")
+    paired: bool = False
+    """Whether tokens of the query are counted for each document, as before 0.24."""
+    ends: int = 1
+    """Special tokens after each text: Qwen3-Embedding has one."""
+
+    async def _of_pairs(self, body: Any, one: Any, other: Any) -> tuple[list[float], int]:
+        self.check_model(body)
+        others = [
+            Counter(self.ids(text)) for text in ([other] if isinstance(other, str) else other)
+        ]
+        query = Counter(self.ids(one))
+        counted = [query] * (len(others) if self.paired else 1) + others
+        tokens = sum(text.total() + self.ends for text in counted)
+        return [_cosine(query, text) for text in others], tokens
+
+
+def _cosine(one: Counter[int], other: Counter[int]) -> float:
+    lengths = (math.hypot(*text.values()) for text in (one, other))
+    return sum(one[token] * other[token] for token in one) / max(math.prod(lengths), 1e-9)
 
 
 @dataclass

@@ -51,10 +51,18 @@ class Manner:
 
     def request(self, batch: PromptBatch) -> dict[str, Any]:
         """The JSON that asks for the scores of `batch`."""
+        return self._asking(self._contents(batch), len(batch))
+
+    def request_parted(self, prompt: str, place: int) -> dict[str, Any]:
+        """The JSON that asks for the score of a whole prompt in two texts, which part there."""
+        texts = {self.dialect.query: prompt[:place], self.dialect.documents: [prompt[place:]]}
+        return self._asking(texts, 1)
+
+    def _asking(self, contents: Mapping[str, Any], count: int) -> dict[str, Any]:
         dialect = self.dialect
-        fields = {**dialect.also, **self._contents(batch)}
+        fields = {**dialect.also, **contents}
         if dialect.count is not None:
-            fields[dialect.count] = len(batch)
+            fields[dialect.count] = count
         if self.model is not None:
             fields["model"] = self.model
         if self.switch is not None:

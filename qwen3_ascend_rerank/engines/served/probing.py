@@ -16,7 +16,16 @@ from ...prompts import DEFAULT_INSTRUCTION, PromptBatch, QwenTokenizer, build_ba
 from ...results import probability
 from .connection import Connection
 from .dialects import Dialect, Formatting
-from .faults import BROKEN, START, RedirectError, RefusedError, ServerFaultError, brief, together
+from .faults import (
+    BROKEN,
+    START,
+    RedirectError,
+    RefusedError,
+    ServerFaultError,
+    brief,
+    listed,
+    together,
+)
 from .manner import Manner, named_model, tokens_of
 
 QUERY = "What is the capital of China?"
@@ -33,6 +42,11 @@ LENGTH = 8192
 SERVE = (
     "Serve the model without --chat-template, or with the exact one that `qwen3-rerank serve` has"
 )
+AS_ONE = 0.02
+"""How near the scores of one prompt must lie, wherever its two texts part."""
+NO_EMBEDDINGS = f"Cosines of embeddings are no scores of Qwen3-Reranker; serve a reranker: {START}"
+MOST_ENDS = 2
+"""Special tokens that an embedding model has around a text, at most."""
 TELLING = (
     UnsupportedServerError,
     AuthenticationError,
@@ -105,12 +119,16 @@ class Prober:
 
     async def _formatted(self, manner: Manner) -> Manner:
         """`manner`, with the prompt made exactly once, here or there."""
-        if not manner.dialect.takes_text or self.formatting == "client":
+        if not manner.dialect.takes_text:
             return manner
+        if self.formatting == "client":
+            return await self._joined(manner)
         raw = replace(manner, formatting="server")
         if self.formatting == "server":
             found = await self._instructed(raw)
-            if tokens_of(await self._ask(found)) == self._official(found):
+            count = tokens_of(await self._ask(found))
+            self._refuse_embeddings(found, count)
+            if count == self._official(found):
                 found = replace(found, evidence="count")
         else:
             found = await self._recognised(manner, raw)
@@ -136,11 +154,20 @@ class Prober:
             count = tokens_of(await self._ask(instructed))
         if count == official:
             return await self._verified(replace(instructed, evidence="count"))
+        self._refuse_embeddings(manner, count)
         raise UnsupportedServerError(
             f"{self._route(manner)} makes {count} tokens of two short pairs. Qwen3-Reranker's "
             f"prompt has {official}, the texts alone have {min(bare)}: its template is another "
             f"one, and scores would be wrong. {SERVE}"
         )
+
+    def _refuse_embeddings(self, manner: Manner, count: int | None) -> None:
+        """Refuse a server whose number of tokens tells that it reads each text for itself."""
+        if count in self._separate_counts():
+            raise UnsupportedServerError(
+                f"{self._route(manner)} makes {count} tokens of a query and two documents, as one "
+                f"does that reads each of them for itself: it compares embeddings. {NO_EMBEDDINGS}"
+            )
 
     def _uncounted(self, manner: Manner) -> UnsupportedServerError:
         return UnsupportedServerError(
@@ -154,13 +181,39 @@ class Prober:
         """`manner`, if the server takes a whole prompt in two texts as it is."""
         official, count = self._official(manner), tokens_of(await self._ask(manner))
         if count == official:
-            return manner
+            return await self._joined(manner)
         if count is None:
             raise self._uncounted(manner)
         raise UnsupportedServerError(
             f"{self._route(manner)} makes {count} tokens of two prompts of {official}: it changes "
             "or cuts them"
         )
+
+    async def _joined(self, manner: Manner) -> Manner:
+        """`manner`, if the server reads both texts as one: then it does not matter where they part.
+
+        One that compares embeddings of two texts answers in the same shape, with cosines.
+        """
+        batch = self.batch(manner)
+        prompt = batch.opening + batch.closings()[0]
+        usual = len(batch.opening)
+        places = [usual, usual, prompt.index("\n") + 1, prompt.rindex("<think>")]
+        found = [await self._parted(manner, prompt, place) for place in places]
+        noise = _distance(*found[:2])
+        if max(_distance(found[0], other) for other in found[2:]) > max(AS_ONE, 3 * noise):
+            raise UnsupportedServerError(
+                f"{self._route(manner)} gives {listed(found[1:])} for one prompt, by where it is "
+                "parted into two texts: it compares embeddings of these, or puts something between "
+                f"them. {NO_EMBEDDINGS}"
+            )
+        return manner
+
+    async def _parted(self, manner: Manner, prompt: str, place: int) -> float:
+        """P("yes") of a prompt that parts there."""
+        request = manner.request_parted(prompt, place)
+        answer = await self.connection.post(manner.dialect.path, request)
+        (value,) = manner.read(self.connection.url, answer, 1)
+        return value if 0 <= value <= 1 else probability(value)
 
     async def _instructed(self, raw: Manner) -> Manner:
         """`raw`, with the field in which an instruction is seen to reach the prompt, if one is.
@@ -225,6 +278,14 @@ class Prober:
         query, *documents = map(len, self.tokenizer.encode([QUERY, *DOCUMENTS]))
         joined = self.tokenizer.encode([QUERY + document for document in DOCUMENTS])
         return {query * len(documents) + sum(documents), sum(map(len, joined))}
+
+    def _separate_counts(self) -> set[int]:
+        """Tokens of query and documents, each for itself, with or without some at its ends."""
+        query, *documents = map(len, self.tokenizer.encode([QUERY, *DOCUMENTS]))
+        pairs = len(documents)
+        once, paired = query + sum(documents), query * pairs + sum(documents)
+        counts = {once + (1 + pairs) * more for more in range(MOST_ENDS + 1)}
+        return counts | {paired + 2 * pairs * more for more in range(1, MOST_ENDS + 1)}
 
     async def _takes(self, manner: Manner, documents: Sequence[str] = DOCUMENTS) -> bool:
         try:
