@@ -205,10 +205,13 @@ class VLLMEngine:
                     tokenizer,
                 )
 
+    def _expected(self, checkpoint: Checkpoint) -> Configuration | None:
+        """What vLLM is to make of ``config.json``; None where nobody can know."""
+        return expected_in_vllm(checkpoint, self._arguments.get("hf_overrides"))
+
     def _plan(self, machine: Machine, checkpoint: Checkpoint) -> Plan:
         """What this runtime needs for right scores; its reasons are logged."""
-        wanted = expected_in_vllm(checkpoint, self._arguments.get("hf_overrides"))
-        if wanted:
+        if wanted := self._expected(checkpoint):
             checkpoint.check_length(self._max_length, spare=1, longest=wanted.longest)
         request = Deployment(
             self._max_length,
@@ -240,7 +243,7 @@ class VLLMEngine:
 
     def _check_loaded(self, llm: Any, checkpoint: Checkpoint) -> None:
         """Compare what vLLM made of ``config.json`` with what it says."""
-        wanted = expected_in_vllm(checkpoint, self._arguments.get("hf_overrides"))
+        wanted = self._expected(checkpoint)
         loaded = Configuration.read(library.loaded_configuration(llm), "what vLLM loaded")
         if wanted and (differences := wanted.differences(loaded)):
             self._shut_down(llm)
