@@ -498,3 +498,4 @@ class TestWhatGoesWrong:
             tab.click("#rank")
             assert tab.until("/cannot be reached/.test(document.querySelector('#error').innerText)")
             assert tab.until("document.querySelector('#state').className === 'gone'")
+            assert tab.text("#state") == "The server cannot be reached."

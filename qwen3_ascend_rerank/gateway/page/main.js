@@ -149,10 +149,11 @@ function verdict({ selfcheck: level }) {
 function showState() {
   const about = page.about;
   at("state").className = page.state;
-  write("state", [say(`state_${page.state}`), about.model].filter(Boolean).join(": "));
+  const named = page.state === "ready" && about.model;
+  write("state", named ? say("ready_with", { model: about.model }) : say(`state_${page.state}`));
   const rows = about.version
     ? {
-        model: about.root === "lexical" ? `${about.model} (${say("lexical")})` : about.model,
+        model: about.root === "lexical" ? say("lexical", { model: about.model }) : about.model,
         engine: about.engine,
         versions: about.runs_on,
         device: about.device && `${about.device}, ${about.dtype}`,
