@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from ..results import RerankResult
 from .bodies import as_bytes, read_json
@@ -74,6 +75,8 @@ class Answering:
         response = Response(as_bytes(body), refusal.status, media_type=JSON)
         if refusal.retry_after is not None:
             response.headers["retry-after"] = str(refusal.retry_after)
+        if refusal.allow is not None:
+            response.headers["allow"] = refusal.allow
         return response
 
     def stamp(self, visit: Visit) -> Stamp:
@@ -149,13 +152,26 @@ def _check_route(request: Request) -> None:
         RequestRefusedError: it is one.
     """
     if form_of(request.url.path, {}) is None:
+        if _is_told(request):
+            raise _other_method("GET")
         reason = (
             "nothing is answered here; scores are at /v1/rerank, /rerank, /v2/rerank and /score, "
             "what is served at /v1/models"
         )
         raise RequestRefusedError(404, "NotFoundError", reason)
     if request.method != "POST":
-        raise RequestRefusedError(405, "MethodNotAllowedError", "send it by POST")
+        raise _other_method("POST")
+
+
+def _is_told(request: Request) -> bool:
+    """Whether this path tells something to who asks by GET."""
+    asked = {**request.scope, "method": "GET"}
+    routes = (one for one in request.app.routes if "POST" not in one.methods)
+    return any(one.matches(asked)[0] is Match.FULL for one in routes)
+
+
+def _other_method(allow: str) -> RequestRefusedError:
+    return RequestRefusedError(405, "MethodNotAllowedError", f"send it by {allow}", allow=allow)
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

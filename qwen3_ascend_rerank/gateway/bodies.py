@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from .desk import Place
 from .refusals import ClientGoneError, RequestRefusedError
 
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w-]{1,40})", re.IGNORECASE)
+_READ_AS_SAID = ("utf", "us-ascii", "iso-8859-1")
+"""Charsets that are no reason to doubt; the last is what some clients say of UTF-8."""
 _DRAINED = 8
 """How many times the limit is read and thrown away, so that a client comes to read why."""
 
@@ -35,7 +39,21 @@ async def read_json(
         raise RequestRefusedError(408, "RequestTimeoutError", reason) from None
     except ClientDisconnect:
         raise ClientGoneError from None
+    _check_charset(request.headers.get("content-type", ""), body)
     return _parsed(body)
+
+
+def _check_charset(content_type: str, body: bytes) -> None:
+    """Refuse what says of itself that it is not in UTF-8: read as that, it may be other texts.
+
+    Raises:
+        RequestRefusedError: it does, and has more than ASCII.
+    """
+    if body.isascii() or not (found := _CHARSET.search(content_type)):
+        return
+    if not found[1].lower().startswith(_READ_AS_SAID):
+        reason = f"the body is in {found[1]}, and JSON is in UTF-8; send it so"
+        raise RequestRefusedError(415, "UnsupportedMediaTypeError", reason)
 
 
 async def _read(request: Request, place: Place, most_bytes: int) -> bytes:

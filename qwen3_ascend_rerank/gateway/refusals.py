@@ -32,11 +32,17 @@ class RequestRefusedError(Exception):
     """A request that goes no further."""
 
     def __init__(
-        self, status: int, kind: str, reason: str, *, retry_after: int | None = None
+        self,
+        status: int,
+        kind: str,
+        reason: str,
+        *,
+        retry_after: int | None = None,
+        allow: str | None = None,
     ) -> None:
         """Say why; the arguments are those of `Refusal`."""
         super().__init__(reason)
-        self.refusal = Refusal(status, kind, reason, retry_after)
+        self.refusal = Refusal(status, kind, reason, retry_after, allow)
 
 
 UNAUTHORISED = Refusal(

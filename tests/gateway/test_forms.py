@@ -115,8 +115,9 @@ class TestJina:
         for fields in ({}, {"return_documents": True}):
             rows = self.ask(gateway, **fields)["results"]
             assert rows[0]["document"] == {"text": DOCUMENTS[1]}
-        rows = self.ask(gateway, return_documents=False)["results"]
-        assert all("document" not in row for row in rows)
+        for no in (False, "False", 0, "0", "no"):
+            rows = self.ask(gateway, return_documents=no)["results"]
+            assert all("document" not in row for row in rows)
         assert "document" not in self.ask(gateway, "/v2/rerank")["results"][0]
         assert self.ask(gateway, "/v2/rerank", return_documents=True)["results"][0]["document"]
 
@@ -167,6 +168,12 @@ class TestJina:
         (right,) = core.score(QUERY, ["China\nIts capital is Beijing."])
         assert said["results"][0]["relevance_score"] == pytest.approx(right, abs=1e-6)
 
+    def test_a_field_that_is_misspelt_is_no_empty_document(self, gateway: RunningGateway) -> None:
+        body = {"query": QUERY, "documents": ["x", {"title": "China"}], "rank_fields": ["titel"]}
+        answer = gateway.post("/v1/rerank", body)
+        assert answer.status_code == 400
+        assert "documents[1] has no titel" in answer.text
+
     @pytest.mark.parametrize("name", ["use_activation", "activation", "softmax"])
     def test_gives_log_odds_where_no_activation_is_wanted(
         self, gateway: RunningGateway, name: str
@@ -213,7 +220,7 @@ class TestJina:
             ({"top_n": True}, "top_n is True"),
             ({"top_n": "all"}, "top_n is 'all'"),
             ({"max_tokens_per_doc": 0}, "max_tokens_per_doc is 0"),
-            ({"return_documents": "yes"}, "return_documents is 'yes'"),
+            ({"return_documents": "maybe"}, "return_documents is 'maybe'"),
             ({"documents": "one"}, "documents is 'one'"),
             ({"documents": ["a", None]}, "documents[1] is None"),
             ({"documents": ["a", {"image": "x"}]}, "documents[1] is {'image': 'x'}"),
@@ -286,6 +293,7 @@ class TestScore:
         ("body", "why"),
         [
             ({"text_1": ["a", "b"], "text_2": ["c"]}, "2 queries for 1 documents"),
+            ({"text_1": [], "text_2": []}, "0 queries for 0 documents"),
             ({"query": "a", "items": ["b"], "label_token_ids": [1, 2]}, "label_token_ids"),
             ({"text_1": "a"}, "there is no text_2"),
         ],

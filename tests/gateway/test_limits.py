@@ -150,10 +150,41 @@ class TestWhatIsNoRequest:
         answer = small.post("/rerank", ASKED, **{"content-encoding": "gzip"})
         assert (answer.status_code, "compressed" in message(answer)) == (415, True)
 
+    @pytest.mark.parametrize(
+        ("charset", "status"), [("gbk", 415), ("utf-8", 200), ("UTF8", 200), ("iso-8859-1", 200)]
+    )
+    def test_in_another_charset(self, small: RunningGateway, charset: str, status: int) -> None:
+        """These bytes of GBK are UTF-8, too, of other texts."""
+        text = "模式"
+        body = f'{{"query": "{text}", "documents": ["{text}"]}}'.encode("gbk")
+        assert body.decode()
+        kind = {"content-type": f'application/json; charset="{charset}"'}
+        answer = small.client.post("/rerank", content=body, headers=kind)
+        assert answer.status_code == status
+        assert status == 200 or "the body is in gbk, and JSON is in UTF-8" in message(answer)
+        plain = small.client.post("/rerank", content=json.dumps(ASKED), headers=kind)
+        assert plain.status_code == 200
+
     def test_elsewhere(self, small: RunningGateway) -> None:
         answer = small.post("/v1/embeddings", {})
         assert (answer.status_code, "/v1/rerank" in message(answer)) == (404, True)
-        assert small.client.get("/v1/rerank").status_code == 405
+
+    @pytest.mark.parametrize(
+        ("method", "path", "allowed"),
+        [
+            ("GET", "/v1/rerank", "POST"),
+            ("OPTIONS", "/score", "POST"),
+            ("POST", "/health", "GET"),
+            ("OPTIONS", "/v1/models", "GET"),
+            ("DELETE", "/v1/models/first", "GET"),
+        ],
+    )
+    def test_by_another_method(
+        self, small: RunningGateway, method: str, path: str, allowed: str
+    ) -> None:
+        answer = small.client.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert message(answer) == f"send it by {allowed}"
 
 
 class TestNames:

@@ -11,6 +11,10 @@ from ...errors import InvalidInputError
 T = TypeVar("T")
 
 _MISSING = object()
+_FLAGS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
 
 
 class Fields:
@@ -121,7 +125,7 @@ def text_of(name: str, value: Any, fields: Sequence[str] = ()) -> str:
         return value
     if isinstance(value, Mapping):
         if fields:
-            return "\n".join(str(value[one]) for one in fields if value.get(one) is not None)
+            return _joined(name, value, fields)
         if isinstance(text := value.get("text"), str):
             return text
         content = value.get("content")
@@ -132,6 +136,14 @@ def text_of(name: str, value: Any, fields: Sequence[str] = ()) -> str:
     raise InvalidInputError(
         f'{name} is {described(value)}; send a text, or an object with one as "text"'
     )
+
+
+def _joined(name: str, value: Mapping[str, Any], fields: Sequence[str]) -> str:
+    found = [str(value[one]) for one in fields if value.get(one) is not None]
+    if not found:
+        asked = " or ".join(fields)
+        raise InvalidInputError(f"{name} has no {asked}, which rank_fields names; send what it has")
+    return "\n".join(found)
 
 
 def _part(name: str, part: Any) -> str:
@@ -155,11 +167,11 @@ def _count(name: str, value: Any, least: int) -> int:
 
 
 def _flag(name: str, value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in ("true", "false"):  # as RAGFlow sends it
-        return value.lower() == "true"
-    if not isinstance(value, bool):
+    """As vLLM and other servers on pydantic read them; RAGFlow sends texts."""
+    said = str(value).lower() if isinstance(value, str | int) else ""
+    if said not in _FLAGS:
         raise InvalidInputError(f"{name} is {described(value)}; send true or false")
-    return value
+    return _FLAGS[said]
 
 
 def _same(value: Any, other: Any) -> bool:

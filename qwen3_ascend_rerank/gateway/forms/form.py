@@ -63,6 +63,8 @@ class Refusal:
     """For a person."""
     retry_after: int | None = None
     """Seconds after which it may be tried again."""
+    allow: str | None = None
+    """The method by which this path is asked, where it was another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def _read(fields: Fields) -> Inquiry:
     rerank.refuse_other_prompts(fields)
     activated = (fields.flag(name) for name in ("use_activation", "activation", "softmax"))
     queries, documents = fields.listed(*_ONES), fields.listed(*_OTHERS)
-    if len(queries) not in (1, len(documents)):
+    if not queries or len(queries) not in (1, len(documents)):
         raise InvalidInputError(
             f"there are {len(queries)} queries for {len(documents)} documents; send one query, or "
             "one for each document"
