@@ -1,21 +1,30 @@
-"""What the gateway costs: its answers beside those of the `Reranker` that it asks.
+"""What the gateway costs: its answers beside those of what it asks itself.
 
-Rounds alternate between calls of `Reranker.rerank` in this process and requests to a gateway that
-`qwen3-rerank serve` runs in another, both with the lexical model on the torch engine, with the same
-number of documents, and queries of which no two are equal. Alone: one call after another; together:
-as many callers as `--callers` says. The client is as little as asks by HTTP at all, since it takes
-its processor time from the same machine as the gateway, as clients elsewhere do not.
+Ways take turns, each for a round of a few calls, with as many documents, and queries of which no
+two are equal; compared are rounds that are neighbours in time. `direct` is a `Reranker` in this
+process, `gateway` what `qwen3-rerank serve` runs in another. In process both have the lexical model
+on the torch engine, and `least` is a server of a dozen lines around the same: what any answer by
+HTTP from another process costs on this machine, whoever gives it. With ``--replicas N`` both ask N
+bare servers of vLLM instead, which the gateway knows by ``--base-url``.
 
-Beside the time on the clock, which other programs change, there is the processor time of a call, of
-several callers: of this process where it computes itself, and of the gateway's.
+A process computes faster or slower by some parts of a hundred for all of its life, by where its
+memory happens to lie, so all of them are started anew `--starts` times, and the medians count.
 
-    python -m benchmarks.gateway_cost --rounds 5
+Alone: one call after another; together: as many callers as `--callers` says. The client of servers
+is as little as asks by HTTP at all, since it takes its processor time from the same machine, as
+clients elsewhere do not. Beside the time on the clock, which other programs change, there is the
+processor time of a call, of several callers: of this process where it asks directly, and of the
+server's.
+
+    python -m benchmarks.gateway_cost
+    python -m benchmarks.gateway_cost --replicas 2
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -23,10 +32,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from statistics import median
+from typing import Any
 
 import httpx
 import psutil
@@ -35,13 +45,28 @@ from qwen3_ascend_rerank import Reranker
 
 WORDS = ("bread", "capital", "city", "flour", "moon", "old", "river", "runs", "sea", "北京", "首都")
 WORDS_A_DOCUMENT = 60
+MAX_LENGTH = 1024
 HOST = "127.0.0.1"
 PROGRAM = "from qwen3_ascend_rerank.commands import main; main()"
 RATIO, MILLISECONDS = 0.95, 3.0
-"""What is aimed at: at least so much of the throughput, at most so many more at the median."""
-_START_SECONDS = 120
+"""What is aimed at in process: at least so much of the throughput, and at most so many more at the
+median."""
+RATIO_OF_REPLICAS = 0.9
+"""Before replicas: at least so much of the throughput."""
+_START_SECONDS = 600
+_KEEP_ALIVE = 75
+"""Seconds for which the gateway, too, keeps an idle connection."""
 
 Ask = Callable[[str, Sequence[str]], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to be answered."""
+
+    ask: Ask
+    process: psutil.Process
+    """What computes the answer, or asks the replicas for it."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +78,11 @@ class Round:
     together: float
     """Calls a second of several callers."""
     processor: float
-    """Milliseconds of processor time of a call, in the process that scores."""
+    """Milliseconds of processor time of a call, of several callers."""
 
 
 class Client:
-    """Asks over connections that stay open."""
+    """Asks over connections that stay open as long as the process."""
 
     def __init__(self, port: int) -> None:
         """Nothing is open yet."""
@@ -76,20 +101,13 @@ class Client:
         said = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         answer = await reader.readexactly(int(said.partition("content-length: ")[2].split()[0]))
         if " 200 " not in said.partition("\r\n")[0]:
-            sys.exit(f"the gateway refused: {answer.decode()}")
+            sys.exit(f"the server refused: {answer.decode()}")
         self._idle.append((reader, writer))
         return json.loads(answer)
 
-    def close(self) -> None:
-        """Close the connections."""
-        for _, writer in self._idle:
-            writer.close()
 
-
-async def measured(
-    ask: Ask, scorer: psutil.Process, documents: int, calls: int, callers: int, seed: int
-) -> Round:
-    """How fast `ask` is, and what it costs the process that scores."""
+async def measured(way: Way, documents: int, calls: int, callers: int, seed: int) -> Round:
+    """How fast a way is, and what it costs."""
     random.seed(seed)
     numbers = count()
 
@@ -98,22 +116,21 @@ async def measured(
         return f"which city {seed} {next(numbers)}", texts
 
     seconds = []
-    for _ in range(calls):
-        asked = question()
+    for asked in [question() for _ in range(calls)]:
         began = time.perf_counter()
-        await ask(*asked)
+        await way.ask(*asked)
         seconds.append(time.perf_counter() - began)
     questions = [question() for _ in range(calls * 2)]
     left = iter(questions)
 
     async def caller() -> None:
         for asked in left:
-            await ask(*asked)
+            await way.ask(*asked)
 
-    before, began = processor_seconds(scorer), time.perf_counter()
+    before, began = processor_seconds(way.process), time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(callers)))
     together = len(questions) / (time.perf_counter() - began)
-    used = processor_seconds(scorer) - before
+    used = processor_seconds(way.process) - before
     return Round(median(seconds) * 1000, together, used / len(questions) * 1000)
 
 
@@ -123,75 +140,186 @@ def processor_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def figures(direct: Sequence[Round], gateway: Sequence[Round]) -> dict[str, float]:
-    """What the rounds show, each gateway's beside the direct one of its time."""
-    pairs = list(zip(direct, gateway, strict=True))
-    return {
-        "direct_ms": median(one.alone for one in direct),
-        "gateway_ms": median(one.alone for one in gateway),
-        "more_ms": median(other.alone - one.alone for one, other in pairs),
-        "direct_calls_a_second": median(one.together for one in direct),
-        "gateway_calls_a_second": median(one.together for one in gateway),
-        "ratio": median(other.together / one.together for one, other in pairs),
-        "direct_processor_ms": median(one.processor for one in direct),
-        "gateway_processor_ms": median(one.processor for one in gateway),
-    }
+async def compared(ways: dict[str, Way], options: argparse.Namespace) -> dict[str, list[Round]]:
+    """All ways in turn; who comes first changes."""
+    found: dict[str, list[Round]] = {name: [] for name in ways}
+    size = (options.documents, options.calls, options.callers)
+    for place in range(options.rounds + 1):
+        order = list(enumerate(ways.items()))
+        for number, (name, way) in order if place % 2 else reversed(order):
+            one = await measured(way, *size, seed=len(ways) * place + number)
+            if place:  # the first warms all up
+                found[name].append(one)
+    return found
 
 
-async def compared(options: argparse.Namespace, port: int, server: int) -> dict[str, float]:
-    """Both ways in turn."""
-    direct: list[Round] = []
-    gateway: list[Round] = []
-    here, there = psutil.Process(), psutil.Process(server)
-    client = Client(port)
-    with Reranker("lexical") as reranker:
+def figures(found: dict[str, list[Round]]) -> dict[str, float]:
+    """What the rounds show, each beside the direct one of its time."""
+    direct = found["direct"]
+    shown: dict[str, float] = {}
+    for name, rounds in found.items():
+        pairs = list(zip(direct, rounds, strict=True))
+        shown[f"{name}_ms"] = median(one.alone for one in rounds)
+        shown[f"{name}_calls_a_second"] = median(one.together for one in rounds)
+        shown[f"{name}_processor_ms"] = median(one.processor for one in rounds)
+        if rounds is not direct:
+            shown[f"{name}_more_ms"] = median(own.alone - other.alone for other, own in pairs)
+            shown[f"{name}_ratio"] = median(own.together / other.together for other, own in pairs)
+    return shown
+
+
+# ---- the servers -----------------------------------------------------------------------------
+
+
+async def least(port: int) -> None:
+    """Answer by HTTP with as little as that takes."""
+    import uvicorn
+
+    reranker = Reranker("lexical", max_length=MAX_LENGTH)
+    await reranker.astart()
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        asked = json.loads(body or b'{"query": "q", "documents": []}')
+        result = await reranker.arerank(asked["query"], asked["documents"])
+        rows = [{"index": one.index, "relevance_score": one.score} for one in result]
+        answer = json.dumps({"results": rows}).encode()
+        headers = [(b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    config = uvicorn.Config(
+        app,
+        HOST,
+        port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE,
+    )
+    await uvicorn.Server(config).serve()
+
+
+class Served:
+    """A server in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        """Start it; `arguments` are of Python, and what comes last is the option of the port."""
+        with socket.create_server((HOST, 0)) as tried:
+            self.port = int(tried.getsockname()[1])
+        self.url = f"http://{HOST}:{self.port}"
+        environment = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
+        command = [sys.executable, *arguments, str(self.port)]
+        self._process = subprocess.Popen(  # noqa: S603
+            command, env=environment, stdout=subprocess.DEVNULL
+        )
+
+    def way(self) -> Way:
+        """The way of who asks it, once it is ready."""
+        end = time.monotonic() + _START_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/health").status_code == 200:
+                    return Way(Client(self.port).ask, psutil.Process(self._process.pid))
+            time.sleep(0.2)
+        sys.exit("a server did not start")
+
+    def end(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Callable[..., Served]]:
+    """What starts servers, which end with it."""
+    started: list[Served] = []
+
+    def start(*arguments: str) -> Served:
+        started.append(Served(*arguments))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for one in reversed(started):
+            one.end()
+
+
+def in_process(options: argparse.Namespace) -> dict[str, list[Round]]:
+    """The gateway with its engine beside a Reranker with its own."""
+    with serving() as start, Reranker("lexical", max_length=MAX_LENGTH) as reranker:
+        servers = {
+            "least": start("-m", "benchmarks.gateway_cost", "--least"),
+            "gateway": start(*_serve("lexical")),
+        }
         reranker.start()
-        for place in range(options.rounds + 1):
-            size = (options.documents, options.calls, options.callers)
-            one = await measured(reranker.arerank, here, *size, seed=2 * place)
-            other = await measured(client.ask, there, *size, seed=2 * place + 1)
-            if place:  # the first warms both up
-                direct.append(one)
-                gateway.append(other)
-    client.close()
-    return figures(direct, gateway)
+        direct = Way(reranker.arerank, psutil.Process())
+        ways = {"direct": direct, **{name: one.way() for name, one in servers.items()}}
+        return asyncio.run(compared(ways, options))
+
+
+def before_replicas(options: argparse.Namespace) -> dict[str, list[Round]]:
+    """The gateway beside our own client, which ask the same bare servers."""
+    with serving() as start:
+        bare = [start(*_serve("lexical", "--bare")) for _ in range(options.replicas)]
+        for one in bare:
+            one.way()
+        urls = [one.url for one in bare]
+        gateway = start(*_serve(*(word for url in urls for word in ("--base-url", url))))
+        with Reranker(base_url=urls, max_length=MAX_LENGTH) as reranker:
+            reranker.start()
+            ways = {"direct": Way(reranker.arerank, psutil.Process()), "gateway": gateway.way()}
+            return asyncio.run(compared(ways, options))
+
+
+def _serve(*options: str) -> tuple[str, ...]:
+    gateway = () if "--bare" in options else ("--no-log-requests",)
+    length = ("--max-length", str(MAX_LENGTH))
+    return ("-c", PROGRAM, "serve", *options, *gateway, *length, "--port")
+
+
+def started_anew(options: argparse.Namespace) -> dict[str, float]:
+    """The medians of as many starts of all processes, this one among them."""
+    found: list[dict[str, float]] = []
+    for _ in range(options.starts):
+        given = {**vars(options), "starts": 1, "least": None}
+        words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        command = [sys.executable, "-m", "benchmarks.gateway_cost", *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603
+        found.append(json.loads(done.stdout))
+        print(found[-1], file=sys.stderr)
+    return {name: median(one[name] for one in found) for name in found[0]}
 
 
 def main() -> None:
     """Measure, and print what was found as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=20, help="calls of a round, alone")
+    parser.add_argument("--starts", type=int, default=5, help="of all processes")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--calls", type=int, default=5, help="calls of a round, alone")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--documents", type=int, default=20)
+    parser.add_argument("--replicas", type=int, default=0, help="bare servers; 0: in process")
+    parser.add_argument("--least", type=int, metavar="PORT", help="be the least server there is")
     options = parser.parse_args()
-    with socket.create_server((HOST, 0)) as tried:
-        port = tried.getsockname()[1]
-    url = f"http://{HOST}:{port}"
-    command = [sys.executable, "-c", PROGRAM, "serve", "lexical", "--port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
-    server = subprocess.Popen([*command, "--no-log-requests"], env=environment)  # noqa: S603
-    try:
-        _wait(url, server)
-        found = asyncio.run(compared(options, port, server.pid))
-    finally:
-        server.terminate()
-        server.wait()
-    print(json.dumps({name: round(value, 3) for name, value in found.items()}, indent=1))
-    good = found["ratio"] >= RATIO and found["more_ms"] <= MILLISECONDS
+    if options.least:
+        asyncio.run(least(options.least))
+        return
+    if options.starts > 1:
+        shown = started_anew(options)
+    else:
+        shown = figures(before_replicas(options) if options.replicas else in_process(options))
+    print(json.dumps({name: round(value, 3) for name, value in shown.items()}, indent=1))
+    good = (
+        shown["gateway_ratio"] >= RATIO_OF_REPLICAS
+        if options.replicas
+        else shown["gateway_ratio"] >= RATIO and shown["gateway_more_ms"] <= MILLISECONDS
+    )
     sys.exit(0 if good else "slower than was aimed at")
-
-
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while server.poll() is None and time.monotonic() < end:
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    sys.exit("the gateway did not start")
 
 
 if __name__ == "__main__":
