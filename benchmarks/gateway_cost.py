@@ -7,8 +7,8 @@ on the torch engine, and `least` is a server of a dozen lines around the same: w
 HTTP from another process costs on this machine, whoever gives it. With ``--replicas N`` both ask N
 bare servers of vLLM instead, which the gateway knows by ``--base-url``.
 
-A process computes faster or slower by some parts of a hundred for all of its life, by where its
-memory happens to lie, so all of them are started anew `--starts` times, and the medians count.
+The same ratio came out a tenth higher or lower from one start of these programs to the next, so all
+of them are started anew `--starts` times, and the medians count.
 
 Alone: one call after another; together: as many callers as `--callers` says. The client of servers
 is as little as asks by HTTP at all, since it takes its processor time from the same machine, as
