@@ -24,10 +24,15 @@ os.environ["QWEN3_RERANK_CACHE"] = _CACHE.name
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what has a real vLLM, so that `make test-fast` can leave it out."""
+    """Mark what has a real vLLM, and keep what shares one in one process; else a file is kept.
+
+    `make test-fast` leaves out what is marked so.
+    """
     for item in items:
-        if {"vllm", "vllm_server"} & set(getattr(item, "fixturenames", ())):
+        shared = {"vllm", "vllm_server"} & set(getattr(item, "fixturenames", ()))
+        if shared:
             item.add_marker("vllm")
+        item.add_marker(pytest.mark.xdist_group(min(shared, default=item.location[0])))
 
 
 @pytest.fixture(scope="session")
