@@ -30,9 +30,8 @@ SOURCES := qwen3_ascend_rerank integrations scripts benchmarks notebooks tests
 
 # Small models gain nothing from threads, which on a busy machine wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# Files go to three processes, one of which mostly waits, in the order of their names, in which the
-# slowest come early; what shares a real vLLM goes to one.
-TOGETHER := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# Files go to two processes in the order of their names, in which the slowest come early.
+TOGETHER := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo notebooks test test-fast test-full dist dist-check ascend ascend-pairs lint format clean

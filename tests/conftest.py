@@ -24,15 +24,10 @@ os.environ["QWEN3_RERANK_CACHE"] = _CACHE.name
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what has a real vLLM, and keep what shares one in one process; else a file is kept.
-
-    `make test-fast` leaves out what is marked so.
-    """
+    """Mark what has a real vLLM, so that `make test-fast` can leave it out."""
     for item in items:
-        shared = {"vllm", "vllm_server"} & set(getattr(item, "fixturenames", ()))
-        if shared:
+        if {"vllm", "vllm_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("vllm")
-        item.add_marker(pytest.mark.xdist_group(min(shared, default=item.location[0])))
 
 
 @pytest.fixture(scope="session")
