@@ -5,6 +5,7 @@ What the settings say holds for all stages; only what belongs to one model does 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,6 +25,8 @@ SHARED = (
 )
 """Settings that all stages have. A tokenizer or a calibration is of one model; `top_n`, `threshold`
 and `timeout` are of the whole."""
+
+_HOST_ALONE = re.compile(r"https?://(\[[^\]/]*\]|[^:/]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,13 @@ class Stage:
         model, _, keep = text.strip().rpartition(":")
         if not model.strip() or not (keep.isascii() and keep.isdecimal() and int(keep)):
             raise InvalidInputError(f"cascade has {text!r}; {FORM}")
-        return cls(model.strip(), int(keep))
+        stage = cls(model.strip(), int(keep))
+        if _HOST_ALONE.fullmatch(stage.model):
+            raise InvalidInputError(
+                f"cascade has {text!r}, whose number may be a port; if it is, give how many "
+                f"documents it hands on behind it, {text.strip()}:20, else {model}/:{keep}"
+            )
+        return stage
 
     @property
     def served(self) -> bool:

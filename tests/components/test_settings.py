@@ -17,6 +17,7 @@ from qwen3_ascend_rerank import (
 )
 from qwen3_ascend_rerank.components.component import RerankComponent
 from qwen3_ascend_rerank.components.settings import RerankSettings
+from qwen3_ascend_rerank.components.stages import Stage
 from qwen3_ascend_rerank.models.lexical import checkpoint_folder
 
 URL = "http://127.0.0.1:1"
@@ -248,12 +249,21 @@ def test_a_folder_of_a_cascade_is_the_one_that_was_meant(
         (["lexical:0"], "cascade has 'lexical:0'"),
         (":20", "cascade has ':20'"),
         ({"lexical": 20}, "cascade is {'lexical': 20}"),
+        ("http://small:8000", "may be a port; if it is, give how many"),
+        ("http://[::1]:8000", "http://[::1]:8000:20, else http://[::1]/:8000"),
         ("lexical:5,Qwen/Qwen3-Reranker-0.6B:5", "hands on 5 of the 5 that it gets"),
     ],
 )
 def test_a_cascade_that_cannot_be_is_refused(cascade: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         RerankSettings(model="lexical", cascade=cascade).make_reranker()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a:8000", "https://a/rerank", "http://[::1]:80", "http://a/"]
+)
+def test_a_stage_may_be_served(url: str) -> None:
+    assert Stage.of(f"{url}:20") == Stage(url, 20)
 
 
 def test_a_component_with_a_ready_reranker_takes_no_cascade(
