@@ -7,6 +7,9 @@ on the torch engine, and `least` is a server of a dozen lines around the same: w
 HTTP from another process costs on this machine, whoever gives it. With ``--replicas N`` both ask N
 bare servers of vLLM instead, which the gateway knows by ``--base-url``.
 
+Short documents are the default: what a gateway adds hardly depends on their length, and the shorter
+a call is, the less of it is the machine's own unsteadiness.
+
 The same ratio came out a tenth higher or lower from one start of these programs to the next, so all
 of them are started anew `--starts` times, and the medians count.
 
@@ -33,7 +36,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from statistics import median
 from typing import Any
@@ -44,7 +47,6 @@ import psutil
 from qwen3_ascend_rerank import Reranker
 
 WORDS = ("bread", "capital", "city", "flour", "moon", "old", "river", "runs", "sea", "北京", "首都")
-WORDS_A_DOCUMENT = 60
 MAX_LENGTH = 1024
 HOST = "127.0.0.1"
 PROGRAM = "from qwen3_ascend_rerank.commands import main; main()"
@@ -73,8 +75,8 @@ class Way:
 class Round:
     """One way, measured once."""
 
-    alone: float
-    """Milliseconds of a call at the median, one after the other."""
+    alone: list[float]
+    """Milliseconds of each call, one after the other."""
     together: float
     """Calls a second of several callers."""
     processor: float
@@ -106,21 +108,34 @@ class Client:
         return json.loads(answer)
 
 
-async def measured(way: Way, documents: int, calls: int, callers: int, seed: int) -> Round:
-    """How fast a way is, and what it costs."""
-    random.seed(seed)
-    numbers = count()
+class Questions:
+    """Queries of which no two are equal, with documents that are equal for all ways."""
 
-    def question() -> tuple[str, list[str]]:
-        texts = [" ".join(random.choices(WORDS, k=WORDS_A_DOCUMENT)) for _ in range(documents)]
-        return f"which city {seed} {next(numbers)}", texts
+    def __init__(self, documents: int, words: int) -> None:
+        """`documents` of `words` words each belong to a question."""
+        self._documents, self._words = documents, words
+        self._numbers = count(10_000)
 
-    seconds = []
-    for asked in [question() for _ in range(calls)]:
+    def asked(self, seed: object) -> tuple[str, list[str]]:
+        """A query and its documents; the same seed gives the same documents."""
+        chosen = random.Random(str(seed)).choices
+        texts = [" ".join(chosen(WORDS, k=self._words)) for _ in range(self._documents)]
+        return f"which city {next(self._numbers)}", texts
+
+
+async def alone(ways: dict[str, Way], asked: Questions, seed: object) -> dict[str, float]:
+    """Milliseconds of one call of each way, the same documents asked of one right after another."""
+    took = {}
+    for name, way in ways.items():
+        question = asked.asked(seed)
         began = time.perf_counter()
-        await way.ask(*asked)
-        seconds.append(time.perf_counter() - began)
-    questions = [question() for _ in range(calls * 2)]
+        await way.ask(*question)
+        took[name] = (time.perf_counter() - began) * 1000
+    return took
+
+
+async def together(way: Way, questions: list[tuple[str, list[str]]], callers: int) -> Round:
+    """How many calls a second there are of several callers, and what one costs."""
     left = iter(questions)
 
     async def caller() -> None:
@@ -129,9 +144,9 @@ async def measured(way: Way, documents: int, calls: int, callers: int, seed: int
 
     before, began = processor_seconds(way.process), time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(callers)))
-    together = len(questions) / (time.perf_counter() - began)
+    speed = len(questions) / (time.perf_counter() - began)
     used = processor_seconds(way.process) - before
-    return Round(median(seconds) * 1000, together, used / len(questions) * 1000)
+    return Round([], speed, used / len(questions) * 1000)
 
 
 def processor_seconds(process: psutil.Process) -> float:
@@ -143,13 +158,20 @@ def processor_seconds(process: psutil.Process) -> float:
 async def compared(ways: dict[str, Way], options: argparse.Namespace) -> dict[str, list[Round]]:
     """All ways in turn; who comes first changes."""
     found: dict[str, list[Round]] = {name: [] for name in ways}
-    size = (options.documents, options.calls, options.callers)
+    questions = Questions(options.documents, options.words)
     for place in range(options.rounds + 1):
-        order = list(enumerate(ways.items()))
-        for number, (name, way) in order if place % 2 else reversed(order):
-            one = await measured(way, *size, seed=len(ways) * place + number)
+        names = list(ways)[:: 1 if place % 2 else -1]
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for call in range(options.calls):
+            turn = call % len(names)
+            order = {name: ways[name] for name in names[turn:] + names[:turn]}
+            for name, one in (await alone(order, questions, (place, call))).items():
+                took[name].append(one)
+        for name in names:
+            asked = [questions.asked((place, -call)) for call in range(options.calls * 2)]
+            several = await together(ways[name], asked, options.callers)
             if place:  # the first warms all up
-                found[name].append(one)
+                found[name].append(replace(several, alone=took[name]))
     return found
 
 
@@ -159,11 +181,16 @@ def figures(found: dict[str, list[Round]]) -> dict[str, float]:
     shown: dict[str, float] = {}
     for name, rounds in found.items():
         pairs = list(zip(direct, rounds, strict=True))
-        shown[f"{name}_ms"] = median(one.alone for one in rounds)
+        shown[f"{name}_ms"] = median(one for each in rounds for one in each.alone)
         shown[f"{name}_calls_a_second"] = median(one.together for one in rounds)
         shown[f"{name}_processor_ms"] = median(one.processor for one in rounds)
         if rounds is not direct:
-            shown[f"{name}_more_ms"] = median(own.alone - other.alone for other, own in pairs)
+            calls = [
+                own - other
+                for straight, round_ in pairs
+                for other, own in zip(straight.alone, round_.alone, strict=True)
+            ]
+            shown[f"{name}_more_ms"] = median(calls)
             shown[f"{name}_ratio"] = median(own.together / other.together for other, own in pairs)
     return shown
 
@@ -300,9 +327,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--starts", type=int, default=5, help="of all processes")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--calls", type=int, default=5, help="calls of a round, alone")
+    parser.add_argument("--calls", type=int, default=30, help="calls of a round, alone")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--documents", type=int, default=20)
+    parser.add_argument("--words", type=int, default=12, help="of a document")
     parser.add_argument("--replicas", type=int, default=0, help="bare servers; 0: in process")
     parser.add_argument("--least", type=int, metavar="PORT", help="be the least server there is")
     options = parser.parse_args()

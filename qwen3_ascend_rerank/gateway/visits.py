@@ -101,4 +101,5 @@ class Visits:
             await self._app(scope, receive, send_with_id)
         finally:
             self._count(visit, time.perf_counter() - visit.began)
-            access_log.info("%s", visit.line())
+            if access_log.isEnabledFor(logging.INFO):
+                access_log.info("%s", visit.line())
