@@ -18,6 +18,7 @@ run-on-ray      the run that has those two is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -47,6 +48,8 @@ WORKERS: dict[str, Workers | None] = {
     "two processes": LocalProcesses(2),
     "two actors": RayActors(2),
 }
+LINGERING = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Of Ray's own: they look but once a minute whether what they belong to is still there."""
 PATIENCE = 300.0
 """Seconds, after which what should have happened never will."""
 
@@ -212,6 +215,10 @@ def until(happens: Callable[[], bool]) -> None:
 
 def remaining(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those of a run that has ended that do not end after it; they are killed now."""
+    for process in processes:
+        if command_of(process).startswith(LINGERING):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
     _, left = psutil.wait_procs(processes, timeout=PATIENCE)
     for process in left:
         process.kill()
