@@ -52,6 +52,8 @@ DOCUMENTS = 64
 """Documents that one actor is asked at once; those of a longer request are spread."""
 ATTEMPTS = 4
 """How often actors may be lost under the same documents."""
+COUNT_SECONDS = 5.0
+"""How often the actors are counted."""
 _BESIDE = 64
 """Places of a gateway beside those for requests for scores: for who asks how it is."""
 
@@ -108,9 +110,10 @@ def _gateway(settings: RaySettings, keys: Keys) -> App:
     """The application of one gateway, in its actor."""
     from ray import serve
 
-    handle = serve.get_deployment_handle(ENGINE, serve.get_replica_context().app_name)
+    application = serve.get_replica_context().app_name
+    handle = serve.get_deployment_handle(ENGINE, application)
     reranker = Reranker(
-        ActorEngine(handle, settings),
+        ActorEngine(handle, settings, application),
         tokenizer=settings.tokenizer,
         instruction=settings.instruction,
         max_length=settings.max_length,
@@ -176,13 +179,16 @@ def _in_its_loop(work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
 class ActorEngine:
     """An `Engine` that has actors do the work: Ray says which, and a lost one's work is redone."""
 
-    def __init__(self, handle: Any, settings: RaySettings) -> None:
+    def __init__(self, handle: Any, settings: RaySettings, application: str) -> None:
         """Nothing is asked yet.
 
         Args:
             handle: of the deployment of `EngineActor`.
             settings: of the application.
+            application: what Ray calls it.
         """
+        self._application = application
+        self._counting: asyncio.Task[None] | None = None
         self._handle = handle
         self._tokenizer = settings.tokenizer or settings.model
         self._turns = Turns(settings.max_replicas * settings.max_ongoing_requests)
@@ -190,7 +196,7 @@ class ActorEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What the actors run; the tokenizer is looked for here, on this machine."""
+        """What the actors run, and how many there are; the tokenizer is looked for here."""
         if self._info is None:
             raise EngineError("the engines have not started; start this one first")
         return self._info
@@ -203,6 +209,7 @@ class ActorEngine:
         """
         info: EngineInfo = await self._asked("info")
         self._info = replace(info, tokenizer=self._tokenizer or info.tokenizer)
+        self._counting = asyncio.create_task(self._keep_counting())
 
     async def score(self, batch: PromptBatch) -> list[float]:
         """Log-odds of "yes", shape (len(batch),)."""
@@ -246,5 +253,28 @@ class ActorEngine:
             "have the cause, too little memory perhaps"
         )
 
+    async def _keep_counting(self) -> None:
+        """Know how many actors there are, for who looks at the gateway."""
+        while True:
+            try:
+                there, up = await asyncio.to_thread(_actors, self._application)
+            except Exception as error:  # noqa: BLE001 - whatever Ray says, scores do not depend on it
+                logger.info("the actors cannot be counted now: %s", error)
+            else:
+                self._info = replace(self.info, replicas=there, replicas_up=up)
+            await asyncio.sleep(COUNT_SECONDS)
+
     async def aclose(self) -> None:
-        """Nothing is held here: the actors are Ray's."""
+        """Stop counting; the actors are Ray's."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+
+
+def _actors(application: str) -> tuple[int, int]:
+    """How many actors with an engine there are, and how many of them answer."""
+    from ray import serve
+
+    states = serve.status().applications[application].deployments[ENGINE].replica_states
+    counts = {str(getattr(state, "value", state)): count for state, count in states.items()}
+    return sum(counts.values()) - counts.get("STOPPING", 0), counts.get("RUNNING", 0)

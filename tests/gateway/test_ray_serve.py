@@ -54,7 +54,7 @@ class Cluster:
         (application,) = recipe["applications"]
         scale = {"min_replicas": least, "max_replicas": most}
         application["args"] |= {"model": "lexical", "device": "cpu", "cpus": 0.25, **scale}
-        application["args"] |= {"max_length": MAX_LENGTH, "max_documents": 1000}
+        application["args"] |= {"max_length": MAX_LENGTH, "max_documents": 1000, "gateways": 2}
         (engine,) = application["deployments"]
         engine["autoscaling_config"] |= {
             **scale,
@@ -96,8 +96,20 @@ class Cluster:
 
     def engines(self) -> list[psutil.Process]:
         """The actors that have an engine, the oldest first."""
+        return self._actors("Engine")
+
+    def gateways(self) -> list[psutil.Process]:
+        """The actors that answer HTTP, the oldest first."""
+        return self._actors("Gateway")
+
+    def counted(self) -> tuple[int, int]:
+        """How many engines a gateway knows of, and how many that answer."""
+        said = httpx.get(f"{self.url}/version", headers=HEADERS).json()
+        return said["replicas"], said["replicas_up"]
+
+    def _actors(self, deployment: str) -> list[psutil.Process]:
         found = psutil.Process(self._process.pid).children(recursive=True)
-        found = [one for one in found if ":Engine" in _title(one)]
+        found = [one for one in found if f":{deployment}" in _title(one)]
         return sorted(found, key=psutil.Process.create_time)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
@@ -140,7 +152,8 @@ def load(
         while not stop.is_set():
             query = f"{QUERY} {caller * 100_000 + count}"
             answer = cluster.post("/v1/rerank", {"query": query, "documents": texts})
-            rows.append((query, answer.status_code, answer.json()))
+            said = answer.json() if answer.status_code == 200 else answer.text
+            rows.append((query, answer.status_code, said))
             count += 1
 
     with ThreadPoolExecutor(callers) as pool:
@@ -220,6 +233,24 @@ class TestTwoEngines:
             wait_for(lambda: len(rows) >= killed + 2 * CALLERS, two)
         assert_all_right(rows, LONG, core)
         assert "an engine's actor was lost" in two.printed()  # some had their work redone
+
+    def test_a_killed_gateway_loses_no_more_than_it_was_answering(
+        self, two: Cluster, core: Reranker
+    ) -> None:
+        first, _ = two.gateways()
+        with load(two, LONG) as rows:
+            wait_for(lambda: len(rows) >= CALLERS, two)
+            first.kill()
+            killed = len(rows)
+            wait_for(lambda: len(two.gateways()) == 2 and first not in two.gateways(), two)
+            wait_for(lambda: len(rows) >= killed + 3 * CALLERS, two)
+        lost = [row for row in rows if row[1] != 200]
+        assert len(lost) <= CALLERS
+        assert all(row in rows[: killed + 2 * CALLERS] for row in lost)
+        assert_all_right([row for row in rows if row not in lost], LONG, core)
+
+    def test_says_how_many_engines_there_are(self, two: Cluster) -> None:
+        wait_for(lambda: two.counted() == (2, 2), two)
 
     def test_no_key_and_no_text_is_written_down(self, two: Cluster) -> None:
         wait_for(lambda: '"form": "jina"' in two.printed(), two)
