@@ -68,7 +68,7 @@ test-full: test $(OLDEST_FRAMEWORKS) $(STANDARD_SUITE) $(CLIENTS) $(RAY) $(KUBER
 	PYTHONPATH=$(MTEB) $(PYTEST) tests/evaluation/test_mteb.py -m full
 	PYTHONPATH=$(IR_DATASETS) $(PYTEST) tests/corpora/test_ir_datasets.py -m full
 	PYTHONPATH=$(RAY) $(PYTEST) tests/gateway/test_ray_serve.py tests/batch/test_ray_data.py tests/batch/test_ray_actors.py -m full
-	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "(python_runs and scale) or ray" -W ignore
+	PYTHONPATH=$(RAY) $(PYTEST) tests/test_pages.py -k "(python_runs and scale) or many.jsonl or ray" -W ignore
 	PYTHONPATH=$(KUBERNETES) $(PYTEST) tests/test_kubernetes.py -m full
 	$(BIN)/python scripts/test_vllm_versions.py
 
