@@ -103,7 +103,7 @@ def as_tensor(parts: Iterable[Sequence[int]]) -> torch.Tensor:
 
 def rows_at(rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """``rows[places]``, which takes a CPU three times as long."""
-    return rows.index_select(0, places.flatten()).unflatten(0, places.shape)
+    return rows.index_select(0, places.flatten()).view(*places.shape, *rows.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)
