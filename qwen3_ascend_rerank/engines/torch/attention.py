@@ -129,6 +129,8 @@ class Groups:
     """All prompts of a pass, in groups."""
 
     groups: list[Group]
+    whole: bool
+    """Whether each token asks; what is beyond a pass's own, for a round number, does not."""
 
     @classmethod
     def of(
@@ -189,14 +191,16 @@ class Groups:
                 )
                 for group in _alike(prompts, GATHERED * computed)
                 for rows in [_Rows.of(group, shapes, nobody, apart=apart)]
-            ]
+            ],
+            sum(len(prompt.own) for prompt in prompts) == nobody,
         )
 
     def __call__(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         """Each token attends to those before it in its prompt; (tokens, heads, head_dim)."""
-        attended = queries.new_zeros(len(queries) + 1, *queries.shape[1:])  # the last is nobody's
+        room = queries.new_empty if self.whole else queries.new_zeros
+        attended = room(len(queries) + 1, *queries.shape[1:])  # the last is nobody's
         for group in self.groups:
             found = _attend(
                 rows_at(queries, group.asking),
@@ -286,11 +290,15 @@ def _mask(rows: _Rows, device: torch.device, dtype: torch.dtype) -> torch.Tensor
 
     queries, length = len(rows.asking[0]), len(rows.places[0])
     key = torch.arange(length)
-    padding = torch.tensor(rows.padding)[:, None, None]
     reach = rows.before + torch.arange(queries)[:, None]
-    seen = (key >= padding) & (key <= reach)
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
-    return mask[:, None].to(device, non_blocking=True)
+    masks = {
+        gap: torch.where((key >= gap) & (key <= reach), 0.0, -torch.inf).to(dtype)
+        for gap in set(rows.padding)
+    }
+    # Most groups have one for all; kernels of other devices want it as often as there are prompts.
+    made = torch.stack([masks[gap] for gap in (rows.padding if len(masks) > 1 else masks)])
+    mask = made.to(device, non_blocking=True).expand(len(rows.padding), -1, -1)[:, None]
+    return mask if device.type == "cpu" else mask.contiguous()
 
 
 def _attend(
