@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from ..corpora import Collection, CorpusDocument, Run
@@ -13,6 +14,9 @@ from ..prompts.request import RerankRequest
 from ..protocol import EngineInfo
 from ..reranker import Reranker
 from ..results import Usage
+
+RECENT = 1_000
+"""Documents that are kept once they are read, since other queries find them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def score(
 def _requests(
     collection: Collection, run: Run, low: int, high: int, view: DocumentView
 ) -> Iterator[RerankRequest]:
+    text = lru_cache(RECENT)(lambda id_: view.of(collection.corpus[id_]))
     for query, hits in run.items():
         if ids := list(hits)[low:high]:
-            texts = [view.of(collection.corpus[id_]) for id_ in ids]
-            yield RerankRequest(collection.queries[query], texts, (query, ids))
+            yield RerankRequest(collection.queries[query], list(map(text, ids)), (query, ids))
