@@ -1,6 +1,8 @@
 """Clients that nobody here wrote get the core's order and scores, and are told what is wrong."""
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +47,9 @@ def _quiet() -> Iterator[None]:
         for name in [name for name in os.environ if name.endswith(("_API_KEY", "_PROXY"))]:
             patch.delenv(name)
         yield
+    with warnings.catch_warnings():  # some leave connections open
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
