@@ -191,7 +191,7 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         leaving.cancel()  # nothing waits for its end: an answer would come two turns later
         if not working.done():
             working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:
