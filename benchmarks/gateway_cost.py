@@ -7,8 +7,8 @@ on the torch engine, and `least` is a server of a dozen lines around the same: w
 HTTP from another process costs on this machine, whoever gives it. With ``--replicas N`` both ask N
 bare servers of vLLM instead, which the gateway knows by ``--base-url``.
 
-Short documents are the default: what a gateway adds hardly depends on their length, and the shorter
-a call is, the less of it is the machine's own unsteadiness.
+Short documents are the default: the longer a call computes, the more its unsteadiness hides the few
+milliseconds that a gateway adds.
 
 The same ratio came out a tenth higher or lower from one start of these programs to the next, so all
 of them are started anew `--starts` times, and the medians count.
