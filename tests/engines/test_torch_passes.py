@@ -14,7 +14,7 @@ from qwen3_ascend_rerank.engines.torch.attention import Groups, Shapes
 from qwen3_ascend_rerank.engines.torch.layout import lay_out
 from qwen3_ascend_rerank.engines.torch.memory import MOST_PATIENCE, PATIENCE, Budget
 from qwen3_ascend_rerank.engines.torch.passes import REFUSALS, WORTH, Call, CallQueue, Share
-from qwen3_ascend_rerank.engines.torch.prefixes import Known, PrefixMemory
+from qwen3_ascend_rerank.engines.torch.prefixes import MOST, Known, PrefixMemory
 from qwen3_ascend_rerank.engines.torch.ragged import Ragged
 from qwen3_ascend_rerank.prompts import PromptBatch
 
@@ -204,6 +204,16 @@ class TestBudget:
             budget.succeeded()
         assert budget.tokens == 1000
 
+    def test_has_more_for_many_calls_than_for_few_where_it_says_so(self) -> None:
+        budget = Budget(4096, few=1024)
+        assert [budget.among(calls) for calls in (1, 4, 8, 16, 900)] == [
+            *(1024, 1024),
+            *(2048, 4096, 4096),
+        ]
+        budget.ran_out(1200)
+        assert [budget.among(calls) for calls in (1, 900)] == [600, 600]
+        assert Budget(300).among(1) == Budget(300).among(900) == 300
+
     def test_goes_by_the_pass_that_failed(self) -> None:
         budget = Budget(1024)
         budget.ran_out(100)
@@ -234,6 +244,14 @@ class TestPrefixMemory:
         memory.remember(range(30, 35), 30)
         assert memory.find(range(20, 25)) == Known()
         assert memory.find(range(10, 15)).pairs == 10
+
+    def test_keeps_no_more_of_them_than_it_can_look_at(self) -> None:
+        memory = PrefixMemory(capacity=10**6)
+        for first in range(MOST + 1):
+            memory.remember([first, 1000], first)
+        assert memory.find([0, 1000]) == Known()
+        assert memory.find([MOST, 1000]) == Known(2, MOST)
+        assert memory.find([1, 2000]) == Known(1, 1)
 
     def test_keeps_one_prefix_however_long(self) -> None:
         memory = PrefixMemory(capacity=10)
@@ -271,7 +289,7 @@ def test_each_token_attends_to_its_own_prompt_up_to_itself(
         computed = sum(share.tokens for share in shares)
         answered = []
         for output, asking, places in looks(layout.attention):
-            if output == len(tokens):
+            if output >= computed:
                 continue  # nobody looks at it
             assert asking == output
             answered.append(output)
@@ -305,16 +323,18 @@ def looks(attention: Groups | Ragged) -> Iterator[tuple[int, int, list[int]]]:
             for after, query in enumerate(reversed(range(*own))):
                 yield query, query, places[keys[0] : keys[1] - after]  # the last one sees all
         return
+    queries = []
     for group in attention.groups:
         length = group.places.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        outputs = group.outputs.view(group.asking.shape).tolist()
         asking, places = group.asking.tolist(), group.places.tolist()
-        for number, row in enumerate(outputs):
+        for number, row in enumerate(asking):
             seen = causal if group.mask is None else group.mask[number, 0] == 0
-            for query, output in enumerate(row):
+            for query, asks in enumerate(row):
                 keys = seen[query].nonzero()[:, 0].tolist()
-                yield output, asking[number][query], [places[number][key] for key in keys]
+                queries.append((asks, [places[number][key] for key in keys]))
+    for output, query in enumerate(attention.answers.tolist()):
+        yield output, *queries[query]
 
 
 def test_a_whole_pass_has_few_shapes_where_it_must() -> None:

@@ -117,8 +117,6 @@ class Group:
     """Where the keys and values of each prompt are, shape (prompts, length)."""
     asking: torch.Tensor
     """Where its queries are, shape (prompts, queries)."""
-    outputs: torch.Tensor
-    """Which token of the pass each query answers for, or none, shape (prompts * queries,)."""
     mask: torch.Tensor | None
     """What is added to the attention of queries to keys, shape (prompts, 1, queries, length);
     None: queries and keys are the same tokens, and attention is causal."""
@@ -129,8 +127,11 @@ class Groups:
     """All prompts of a pass, in groups."""
 
     groups: list[Group]
-    whole: bool
-    """Whether each token asks; what is beyond a pass's own, for a round number, does not."""
+    queries: int
+    """Of all groups, one group's behind the other's; rounded up."""
+    answers: torch.Tensor
+    """Of each token of the pass the query that answers for it, shape (tokens,). Where there are
+    more tokens than ask, for a round number, any."""
 
     @classmethod
     def of(
@@ -161,7 +162,8 @@ class Groups:
             Prompt([*prompt.before, prompt.own], range(place, place + 1))
             for place, prompt in enumerate(prompts)
         ]
-        return cls._of(ends, len(ends), computed, shapes, device, dtype, apart=True)
+        asking = shapes.documents(len(ends))
+        return cls._of(ends, asking, computed, shapes, device, dtype, apart=True)
 
     @classmethod
     def _of(
@@ -178,38 +180,37 @@ class Groups:
         import numpy as np
         import torch
 
-        def tensor(rows: Sequence[Numbers]) -> torch.Tensor:
-            return torch.from_numpy(np.stack(rows)).to(device, non_blocking=True)
+        def tensor(numbers: Numbers) -> torch.Tensor:
+            return torch.from_numpy(numbers).to(device, non_blocking=True)
 
-        return cls(
-            [
-                Group(
-                    tensor(rows.places),
-                    tensor(rows.asking),
-                    tensor(rows.outputs).flatten(),
-                    _mask(rows, device, dtype) if shapes.attention == "masked" else None,
-                )
-                for group in _alike(prompts, GATHERED * computed)
-                for rows in [_Rows.of(group, shapes, nobody, apart=apart)]
-            ],
-            sum(len(prompt.own) for prompt in prompts) == nobody,
-        )
+        groups = []
+        answers, queries = np.zeros(nobody + 1, np.int64), 0
+        for group in _alike(prompts, GATHERED * computed):
+            rows = _Rows.of(group, shapes, nobody, apart=apart)
+            outputs = np.concatenate(rows.outputs)
+            answers[outputs] = np.arange(queries, queries + len(outputs))
+            queries += len(outputs)
+            mask = _mask(rows, device, dtype) if shapes.attention == "masked" else None
+            groups.append(Group(tensor(np.stack(rows.places)), tensor(np.stack(rows.asking)), mask))
+        return cls(groups, shapes.length(queries), tensor(answers[:-1]))
 
     def __call__(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         """Each token attends to those before it in its prompt; (tokens, heads, head_dim)."""
-        room = queries.new_empty if self.whole else queries.new_zeros
-        attended = room(len(queries) + 1, *queries.shape[1:])  # the last is nobody's
+        attended = queries.new_empty(self.queries, *queries.shape[1:])
+        start = 0
         for group in self.groups:
-            found = _attend(
+            stop = start + group.asking.numel()
+            _attend(
                 rows_at(queries, group.asking),
                 rows_at(keys, group.places),
                 rows_at(values, group.places),
                 group.mask,
+                attended[start:stop].view(*group.asking.shape, *queries.shape[1:]),
             )
-            attended[group.outputs] = found.flatten(0, 1)
-        return attended[:-1]
+            start = stop
+        return rows_at(attended, self.answers)
 
 
 def _alike(prompts: Sequence[Prompt], most: int) -> Iterator[list[Prompt]]:
@@ -289,35 +290,43 @@ def _mask(rows: _Rows, device: torch.device, dtype: torch.dtype) -> torch.Tensor
     import torch
 
     queries, length = len(rows.asking[0]), len(rows.places[0])
-    key = torch.arange(length)
-    reach = rows.before + torch.arange(queries)[:, None]
-    masks = {
-        gap: torch.where((key >= gap) & (key <= reach), 0.0, -torch.inf).to(dtype)
-        for gap in set(rows.padding)
-    }
+    gaps = sorted(set(rows.padding))
+    masks = torch.full((len(gaps), queries, length), -torch.inf, dtype=dtype).triu_(rows.before + 1)
+    for mask, gap in zip(masks, gaps, strict=True):
+        mask[:, :gap] = -torch.inf
     # Most groups have one for all; kernels of other devices want it as often as there are prompts.
-    made = torch.stack([masks[gap] for gap in (rows.padding if len(masks) > 1 else masks)])
+    made = masks[[gaps.index(gap) for gap in rows.padding]] if len(gaps) > 1 else masks
     mask = made.to(device, non_blocking=True).expand(len(rows.padding), -1, -1)[:, None]
     return mask if device.type == "cpu" else mask.contiguous()
 
 
 def _attend(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Attention in each prompt; shapes (prompts, tokens, heads, head_dim)."""
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None,
+    attended: torch.Tensor,
+) -> None:
+    """Attention in each prompt, into `attended`; shapes (prompts, tokens, heads, head_dim)."""
     from torch.nn.functional import scaled_dot_product_attention
 
     if mask is not None:
-        return _attend_masked(queries, keys, values, mask)
+        _attend_masked(queries, keys, values, mask, attended)
+        return
     queries, keys, values = (one.transpose(1, 2) for one in (queries, keys, values))
     if (times := queries.shape[1] // keys.shape[1]) > 1:
         keys, values = (one.repeat_interleave(times, dim=1) for one in (keys, values))
-    return scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2)
+    found = scaled_dot_product_attention(queries, keys, values, is_causal=True)
+    attended.copy_(found.transpose(1, 2))
 
 
 def _attend_masked(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
-) -> torch.Tensor:
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    attended: torch.Tensor,
+) -> None:
     """`_attend` with a mask, block by block of queries, none of which meets keys behind it.
 
     Heads that share keys are asked one after the other, so that the keys need not be copied.
@@ -327,19 +336,18 @@ def _attend_masked(
     prompts, asking, heads, width = queries.shape
     keys, values = keys.transpose(1, 2), values.transpose(1, 2)
     shared = keys.shape[1]
-    grouped = queries.view(prompts, asking, shared, heads // shared, width)
+    parted = (prompts, asking, shared, heads // shared, width)
+    queries, attended = queries.view(parted), attended.view(parted)
     if asking == 1:  # then these heads can be the queries of one
-        found = scaled_dot_product_attention(grouped[:, 0], keys, values, attn_mask=mask)
-        return found.reshape(prompts, 1, heads, width)
-    attended = grouped.new_empty(grouped.shape)
+        attended[:, 0] = scaled_dot_product_attention(queries[:, 0], keys, values, attn_mask=mask)
+        return
     before = keys.shape[2] - asking
     for start in range(0, asking, BLOCK):
         stop = min(start + BLOCK, asking)
         for head in range(heads // shared):
             attended[:, start:stop, :, head] = scaled_dot_product_attention(
-                grouped[:, start:stop, :, head].transpose(1, 2),
+                queries[:, start:stop, :, head].transpose(1, 2),
                 keys[:, :, : before + stop],
                 values[:, :, : before + stop],
                 attn_mask=mask[:, :, start:stop, : before + stop],
             ).transpose(1, 2)
-    return attended.flatten(2, 3)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import torch
 
 
+PREFIX_BYTES = 2**28
+"""Of keys and values that are remembered: 1,170 tokens of the 0.6B model in float32."""
+
+
 class Body:
     """The loaded model."""
 
@@ -46,7 +50,9 @@ class Body:
         self._model = model
         self._head = head
         self._shapes = shapes
-        self.memory = PrefixMemory(shapes.step)
+        config = model.config
+        pairs = config.num_hidden_layers * 2 * config.num_key_value_heads * config.head_dim
+        self.memory = PrefixMemory(shapes.step, PREFIX_BYTES // (pairs * model.dtype.itemsize))
         self._before, self._after = _before_attention, _after_attention
         if compiled:
             import torch

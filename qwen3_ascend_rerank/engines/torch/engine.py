@@ -58,8 +58,9 @@ class TorchEngine:
                 there if not given.
             dtype: ``float32``, ``bfloat16`` or ``float16``; if not given, float32 on a CPU and
                 bfloat16 elsewhere (float16 where the device has no bfloat16).
-            batch_tokens: tokens of one pass; if not given, 1,024 on a CPU and elsewhere what free
-                memory allows. Halved when memory runs out, until it has been enough for a while.
+            batch_tokens: tokens of one pass; if not given, on a CPU 1,024 or, where many calls
+                wait, up to 4,096, and elsewhere what free memory allows. Halved when memory runs
+                out, until it has been enough for a while.
             compile: whether ``torch.compile`` makes kernels of what surrounds attention, which
                 takes up to a minute in the first call and a C++ compiler on a CPU.
             reproducible: whether calls go through the model one after the other, and take over
@@ -125,7 +126,8 @@ class TorchEngine:
                 raise no_room(self._device, self._name, error) from error
             raise
         self._body, self._info = loaded.body, replace(loaded.info, model=self._name)
-        self._budget = Budget(self._budget.most or loaded.batch_tokens)
+        if not self._budget.most:
+            self._budget = loaded.budget
         for length in loaded.warm_up:
             for count in {1, max(1, self._budget.tokens // length)}:
                 await self.score(_practice(length, count))
@@ -168,7 +170,8 @@ class TorchEngine:
     async def _work(self) -> None:
         """Pass after pass, until no call waits."""
         while (body := self._body) is not None:
-            shares = self._line.take_pass(self._budget.tokens, body.memory)
+            tokens = self._budget.among(len(self._line))
+            shares = self._line.take_pass(tokens, body.memory)
             if not shares:
                 return
             try:

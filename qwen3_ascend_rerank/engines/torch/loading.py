@@ -48,7 +48,7 @@ class Loaded:
 
     body: Body
     info: EngineInfo
-    batch_tokens: int
+    budget: memory.Budget
     """How many tokens one pass should have at most."""
     warm_up: list[int]
     """Lengths of prompts to run before the first real one, where shapes are compiled."""
@@ -104,7 +104,7 @@ def load(
             tokenizer=file,
             cache_block=shapes.step,
         ),
-        batch_tokens=memory.batch_tokens(place, precision, bare.config),
+        budget=memory.budget(place, precision, bare.config),
         warm_up=_warm_up(shapes.step, max_length),
     )
 

@@ -6,10 +6,13 @@ from typing import Any
 
 from ...errors import EngineError, described
 
-CPU_TOKENS = 1024
-"""Tokens of one pass on a CPU, where 512 to 2,048 are equally fast, and fewer take less memory."""
 MOST_TOKENS = 16_384
-"""The same for accelerators, where they have the memory."""
+"""Of one pass, on accelerators that have the memory."""
+CPU_TOKENS, FEW_TOKENS, CALL_TOKENS = 4096, 1024, 256
+"""The same on a CPU: most where many calls wait, so many for each; and what few calls get, however
+long, since whoever comes meanwhile waits for the end of the pass. Larger passes are faster where
+something else takes a core now and then: by nothing on a quiet machine, by a quarter on a busy one.
+"""
 PATIENCE = 4
 """Passes that have memory enough before larger ones are tried again."""
 MOST_PATIENCE = 1024
@@ -24,12 +27,24 @@ class Budget:
     Memory may be short for a moment, since another process has it, or for good.
     """
 
-    def __init__(self, tokens: int) -> None:
-        """Allow `tokens`."""
+    def __init__(self, tokens: int, few: int | None = None) -> None:
+        """Allow `tokens`.
+
+        Args:
+            tokens: the most.
+            few: the most where few calls wait; None: no other than where many do.
+        """
         self.tokens = self.most = tokens
+        self._few = few
         self._patience = PATIENCE
         self._successes = 0
         self._grown = False
+
+    def among(self, calls: int) -> int:
+        """What there is for a pass while so many calls wait."""
+        if self._few is None:
+            return self.tokens
+        return min(self.tokens, max(self._few, CALL_TOKENS * calls))
 
     def ran_out(self, tokens: int) -> None:
         """A pass of `tokens` found no memory."""
@@ -50,16 +65,16 @@ class Budget:
             self._patience, self._grown = PATIENCE, False
 
 
-def batch_tokens(device: Any, dtype: Any, config: Any) -> int:
+def budget(device: Any, dtype: Any, config: Any) -> Budget:
     """As many tokens as half of the free memory of `device` holds the activations of."""
     import torch
 
     if device.type == "cpu":
-        return CPU_TOKENS
+        return Budget(CPU_TOKENS, FEW_TOKENS)
     free, _ = getattr(torch, device.type).mem_get_info(device)
     heads = config.num_attention_heads * config.head_dim
     token = (4 * config.hidden_size + 3 * config.intermediate_size + 16 * heads) * dtype.itemsize
-    return int(max(1, min(MOST_TOKENS, free // 2 // token)))
+    return Budget(int(max(1, min(MOST_TOKENS, free // 2 // token))))
 
 
 def take_from_files(model: Any) -> None:

@@ -16,7 +16,9 @@ from operator import eq
 from typing import Any
 
 CAPACITY = 1024
-"""Tokens that are remembered: 235 MB of the 0.6B model in float32, a tenth of its weights."""
+"""Tokens that are remembered, unless it is said otherwise."""
+MOST = 64
+"""Prefixes that are remembered, since each is looked at when a new one comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,12 @@ class PrefixMemory:
         """The longest beginning of `prefix` that is known."""
         best = Known()
         found: tuple[int, ...] | None = None
-        for ids, pairs in self._pairs.items():
-            alike = sum(1 for _ in takewhile(bool, map(eq, ids, prefix)))
+        whole = tuple(prefix)
+        for ids in (whole,) if whole in self._pairs else self._pairs:
+            alike = sum(1 for _ in takewhile(bool, map(eq, ids, whole)))
             length = alike // self._step * self._step
             if length > best.length:
-                best, found = Known(length, pairs), ids
+                best, found = Known(length, self._pairs[ids]), ids
         if found is not None:
             self._pairs.move_to_end(found)
         return best
@@ -60,8 +63,11 @@ class PrefixMemory:
         """Keep the keys and values of all of `prefix`, and forget the oldest if need be."""
         self._pairs[tuple(prefix)] = pairs
         self._pairs.move_to_end(tuple(prefix))
-        while len(self._pairs) > 1 and sum(map(len, self._pairs)) > self._capacity:
+        while len(self._pairs) > 1 and self._too_much():
             self._pairs.popitem(last=False)
+
+    def _too_much(self) -> bool:
+        return len(self._pairs) > MOST or sum(map(len, self._pairs)) > self._capacity
 
     def clear(self) -> None:
         """Forget everything."""
