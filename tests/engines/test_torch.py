@@ -210,6 +210,36 @@ def test_concurrent_calls_go_through_the_model_together_and_score_as_alone(tied:
         assert other == pytest.approx(one, abs=1e-4)
 
 
+def test_many_calls_share_larger_passes_than_few_and_each_keeps_its_prefix(tied: Path) -> None:
+    batches = [some_batch(tied, 20, f"question number {number}") for number in range(20)]
+
+    async def run() -> tuple[list[int], list[int], list[int]]:
+        engine = TorchEngine(str(tied), max_length=300)
+        await engine.start()
+        body, passes = engine._body, []
+        assert body is not None
+        run_pass = body.run
+
+        def watched(shares: list[Share]) -> list[list[float]]:
+            passes.append(sum(share.tokens for share in shares))
+            return run_pass(shares)
+
+        body.run = watched  # type: ignore[method-assign, assignment]
+        await engine.score(batches[0])
+        alone = passes[:]
+        passes.clear()
+        await asyncio.gather(*map(engine.score, batches))
+        known = [body.memory.find(batch.prefix).length for batch in batches]
+        await engine.aclose()
+        return alone, passes, known
+
+    alone, together, known = asyncio.run(run())
+    assert len(alone) > 1
+    assert max(alone) <= 1024
+    assert 2048 < max(together) <= 4096
+    assert known == [len(batch.prefix) for batch in batches]
+
+
 @pytest.mark.parametrize(
     "shapes", [Shapes(), Shapes(step=64), Shapes(step=64, attention="masked")], ids=str
 )
