@@ -8,11 +8,13 @@ from ...errors import EngineError, described
 
 MOST_TOKENS = 16_384
 """Of one pass, on accelerators that have the memory."""
-CPU_TOKENS, FEW_TOKENS, CALL_TOKENS = 4096, 1024, 256
-"""The same on a CPU: most where many calls wait, so many for each; and what few calls get, however
-long, since whoever comes meanwhile waits for the end of the pass. Larger passes are faster where
-something else takes a core now and then: by nothing on a quiet machine, by a quarter on a busy one.
-"""
+CPU_TOKENS = 4096
+"""The same on a CPU while many calls wait. Such passes are hardly faster than those of `FEW_TOKENS`
+on a quiet machine, and by a quarter where something else takes a core now and then."""
+FEW_TOKENS = 1024
+"""The same while few calls wait, however long they are: who comes next waits for a pass's end."""
+CALL_TOKENS = 256
+"""What each waiting call adds to a pass, between these two."""
 PATIENCE = 4
 """Passes that have memory enough before larger ones are tried again."""
 MOST_PATIENCE = 1024

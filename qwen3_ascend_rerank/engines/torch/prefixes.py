@@ -8,6 +8,7 @@ token depend on nothing but the tokens up to it.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,6 @@ from itertools import takewhile
 from operator import eq
 from typing import Any
 
-CAPACITY = 1024
-"""Tokens that are remembered, unless it is said otherwise."""
 MOST = 64
 """Prefixes that are remembered, since each is looked at when a new one comes."""
 
@@ -34,12 +33,13 @@ class Known:
 class PrefixMemory:
     """The prefixes computed last."""
 
-    def __init__(self, step: int = 1, capacity: int = CAPACITY) -> None:
+    def __init__(self, step: int = 1, capacity: float = math.inf) -> None:
         """Empty.
 
         Args:
             step: beginnings are found in multiples of this, in tokens.
-            capacity: how many tokens are kept in all, though one prefix always is.
+            capacity: how many tokens are kept in all, though one prefix always is; and no more
+                prefixes than `MOST`.
         """
         self._step = step
         self._capacity = capacity
